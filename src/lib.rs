@@ -1,0 +1,3 @@
+//! Quorate.
+pub mod machine;
+pub mod types;

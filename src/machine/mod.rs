@@ -1,0 +1,6 @@
+//! The replicated state machine.
+
+pub mod command;
+pub mod config;
+pub mod event;
+pub mod outcome;

@@ -1,0 +1,14 @@
+//! Values whose only behaviour is their own validity.
+//!
+//! A value of one of these types was checked once, at the border where it came in, and is right ever after.
+//! Nothing here reads a clock, a file or the network, and nothing here imports another module of Quorate.
+
+mod names;
+mod numbers;
+mod time;
+
+pub use names::{
+    ClusterId, ConfigName, DocumentKey, IdempotencyKey, Incarnation, InvalidName, Key, MemberName, Namespace,
+};
+pub use numbers::{FeatureLevel, Leadership, LogIndex, MemberId, Revision, Term, Version};
+pub use time::{InvalidTimestamp, Timestamp};

@@ -1,0 +1,191 @@
+//! Names: parsed once at the border, valid ever after.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// Why a text is not the name that it should be. The message says what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{kind} {text:?} is not valid: {rule}")]
+pub struct InvalidName {
+    kind: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+/// How much of a wrong name an error repeats.
+const SHOWN: usize = 80;
+
+/// Declares a newtype over `String` with a rule that every value meets.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// What is allowed, as a sentence for people.
+            pub const RULE: &'static str = $rule;
+
+            /// Checks a text that crosses a border.
+            ///
+            /// # Errors
+            /// When it breaks the rule.
+            pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
+                let text = text.into();
+                let valid: fn(&str) -> bool = $valid;
+                if valid(&text) {
+                    Ok(Self(text))
+                } else {
+                    let text = text.chars().take(SHOWN).collect();
+                    Err(InvalidName { kind: $kind, text, rule: Self::RULE })
+                }
+            }
+
+            /// The text, for a border.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A Kubernetes namespace, or its stand-in outside Kubernetes.
+    Namespace, "namespace",
+    "1 to 63 lower-case letters, digits or '-', starting and ending with a letter or digit (a DNS label)",
+    is_dns_label
+}
+name! {
+    /// The name of a replicated configuration document inside its namespace.
+    ConfigName, "config name",
+    "1 to 253 lower-case letters, digits, '-' or '.', each part between dots a DNS label (a DNS subdomain)",
+    is_dns_subdomain
+}
+name! {
+    /// One entry of a config's `data`, as in a ConfigMap.
+    DocumentKey, "data key",
+    "1 to 253 letters, digits, '-', '_' or '.', not '.' or '..' (as in a ConfigMap)",
+    |text| {
+        (1..=253).contains(&text.len())
+            && text != "."
+            && text != ".."
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    }
+}
+name! {
+    /// A key of the small metadata store.
+    Key, "key",
+    "1 to 512 bytes of UTF-8 without control characters, and no '.' or '..' between slashes",
+    |text| {
+        (1..=512).contains(&text.len())
+            && !text.chars().any(char::is_control)
+            && !text.split('/').any(|part| part == "." || part == "..")
+    }
+}
+name! {
+    /// A member's name: the pod's name in Kubernetes.
+    MemberName, "member name",
+    "1 to 63 lower-case letters, digits or '-', starting and ending with a letter or digit (a DNS label)",
+    is_dns_label
+}
+name! {
+    /// Identifies a cluster for ever: drawn at random when it is founded.
+    ClusterId, "cluster id",
+    "32 lower-case hexadecimal digits",
+    is_hex_128
+}
+name! {
+    /// Identifies one life of a volume: drawn at random before its member joins.
+    Incarnation, "incarnation",
+    "32 lower-case hexadecimal digits",
+    is_hex_128
+}
+name! {
+    /// A client's name for one request, so that a retry is harmless.
+    IdempotencyKey, "idempotency key",
+    "1 to 64 printable ASCII characters",
+    |text| (1..=64).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+impl ClusterId {
+    /// From 128 random bits.
+    pub fn from_random(bits: u128) -> Self {
+        Self(format!("{bits:032x}"))
+    }
+}
+
+impl Incarnation {
+    /// From 128 random bits.
+    pub fn from_random(bits: u128) -> Self {
+        Self(format!("{bits:032x}"))
+    }
+}
+
+/// RFC 1123 label.
+fn is_dns_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// RFC 1123 subdomain.
+fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+fn is_hex_128(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_subdomains_follow_rfc_1123() {
+        for good in ["a", "a-1", "0", &"x".repeat(63)] {
+            assert!(Namespace::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä", &"x".repeat(64)] {
+            assert!(Namespace::new(bad).is_err(), "{bad}");
+        }
+        assert!(ConfigName::new("a.b-c.d").is_ok());
+        for bad in ["", ".", "a..b", ".a", "a.", &["abc"; 80].join(".")] {
+            assert!(ConfigName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_have_no_control_characters_and_no_dot_segments() {
+        for good in ["a", "a/b", "/a//b/", "a..b", "...", "schlüssel", &"k".repeat(512)] {
+            assert!(Key::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a\0b", "a\nb", "..", "a/../b", "./a", &"k".repeat(513)] {
+            assert!(Key::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_rule_and_repeats_a_bounded_part_of_the_text() {
+        let error = Namespace::new("X".repeat(1000)).unwrap_err().to_string();
+        assert!(error.contains(Namespace::RULE), "{error}");
+        assert!(error.len() < 300, "{error}");
+    }
+}
