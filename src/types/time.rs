@@ -10,7 +10,7 @@ use thiserror::Error;
 pub struct Timestamp(u64);
 
 /// The end of the year 9999 (less the hours that time zones need), the largest that `jiff` and RFC 3339 can say.
-const LAST: u64 = 253_402_207_200_999;
+const LAST: u64 = 253_402_207_200_000;
 
 impl Timestamp {
     /// From milliseconds since 1970; later than the year 9999 is taken as its end.
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn no_number_of_milliseconds_is_too_large_to_print() {
-        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-30T22:00:00.999Z");
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-30T22:00:00.000Z");
     }
 
     #[test]
