@@ -18,3 +18,4 @@ pub mod encoding;
 pub mod tasks;
 
 pub mod machine;
+pub mod raft;

@@ -4,3 +4,7 @@ pub mod command;
 pub mod config;
 pub mod event;
 pub mod outcome;
+
+/// (Skeleton.)
+#[derive(Debug, Clone)]
+pub struct Machine;

@@ -1,0 +1,72 @@
+//! What a member knows of consensus, in Quorate's own words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::types::{ClusterId, Incarnation, LogIndex, MemberId, MemberName, Term};
+
+/// Where a member is between an empty volume and a served request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// It cannot take part yet; the text says what it waits for or what is wrong, and what to do.
+    Waiting(String),
+    /// Its Raft runs.
+    Running,
+    /// Its Raft has ended and it serves nothing any more; the text says why.
+    Stopped(String),
+}
+
+/// A member's role in consensus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RaftRole {
+    Leader,
+    Follower,
+    Candidate,
+    Learner,
+}
+
+/// A member as the membership names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemberNode {
+    pub name: String,
+    /// `host:port` of its member port, resolved on every dial.
+    pub address: String,
+    pub incarnation: String,
+}
+
+/// What this member knows now. Cheap to clone; a new one is published on every change.
+#[derive(Debug, Clone)]
+pub struct RaftStatus {
+    pub phase: Phase,
+    pub name: MemberName,
+    pub incarnation: Incarnation,
+    /// `None` until the cluster has given it one.
+    pub member: Option<MemberId>,
+    pub cluster: Option<ClusterId>,
+    pub role: RaftRole,
+    pub term: Term,
+    pub raft_leader: Option<MemberId>,
+    pub last_log: Option<LogIndex>,
+    pub committed: Option<LogIndex>,
+    pub applied: Option<LogIndex>,
+    pub snapshot: Option<LogIndex>,
+    pub purged: Option<LogIndex>,
+    pub voters: BTreeMap<MemberId, MemberNode>,
+    pub learners: BTreeMap<MemberId, MemberNode>,
+    /// On the Raft leader: how long ago a quorum last acknowledged it.
+    pub quorum_acknowledged: Option<Duration>,
+    /// On the Raft leader: the last log index that each other member has.
+    pub matched: BTreeMap<MemberId, Option<LogIndex>>,
+}
+
+/// What another member says of itself when asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    pub member: MemberId,
+    pub role: RaftRole,
+    pub term: Term,
+    pub last_log: Option<LogIndex>,
+    pub applied: Option<LogIndex>,
+    /// How long the answer took.
+    pub round_trip: Duration,
+}
