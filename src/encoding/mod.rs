@@ -50,15 +50,33 @@ impl DecodeError {
         Self(what.into())
     }
 
-    /// The field `name` has no value and must have one.
-    pub fn missing(name: &str) -> Self {
-        Self(format!("field `{name}` is missing"))
-    }
-
     /// The field `name` has a number that means nothing to this release.
     pub fn unknown(name: &str, number: u64) -> Self {
         Self(format!("{name} {number} is not known to this release"))
     }
+}
+
+/// Reads the fields of one value into variables of their names, each an `Option`, and skips every other field:
+/// `fields!(reader => 1 term: number, 2 name: text);`. The word behind the colon is the method of [`Value`] that takes it.
+macro_rules! fields {
+    ($reader:ident => $($number:literal $name:ident: $take:ident),+ $(,)?) => {
+        $(let mut $name = None;)+
+        while let Some((field, value)) = $reader.next()? {
+            match field {
+                $($number => $name = Some(value.$take()?),)+
+                _ => {}
+            }
+        }
+    };
+}
+pub(crate) use fields;
+
+/// The value of a field that must be there.
+///
+/// # Errors
+/// When it is not.
+pub fn required<T>(value: Option<T>, name: &str) -> Result<T, DecodeError> {
+    value.ok_or_else(|| DecodeError(format!("field `{name}` is missing")))
 }
 
 const VARINT: u64 = 0;
@@ -237,6 +255,14 @@ impl Value {
         self.text()?.parse().map_err(|error: T::Err| DecodeError::new(error.to_string()))
     }
 
+    /// As a yes or no: any number but 0 is a yes.
+    ///
+    /// # Errors
+    /// When it is a byte string.
+    pub fn flag(self) -> Result<bool, DecodeError> {
+        Ok(self.number()? != 0)
+    }
+
     /// As a nested value.
     ///
     /// # Errors
@@ -287,7 +313,8 @@ mod tests {
     fn a_giant_length_is_refused_without_taking_memory() {
         let mut reader = Reader::new(Bytes::from_static(&[2 << 3 | 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]));
         assert!(reader.next().is_err());
-        let mut reader = Reader::new(Bytes::from_static(&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]));
+        let mut reader =
+            Reader::new(Bytes::from_static(&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]));
         assert!(reader.next().is_err());
     }
 }

@@ -35,23 +35,49 @@ pub enum Author {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Gives a new cluster its identity; refused when it has another already.
-    FoundCluster { cluster: ClusterId },
+    FoundCluster {
+        cluster: ClusterId,
+    },
     /// Records what a member says of itself.
-    AnnounceMember { member: MemberId, record: MemberRecord },
+    AnnounceMember {
+        member: MemberId,
+        record: MemberRecord,
+    },
     /// The first command of every Raft leader: its log index becomes the leadership.
-    BeginLeadership { member: MemberId, term: Term },
+    BeginLeadership {
+        member: MemberId,
+        term: Term,
+    },
 
-    PutKey { key: Key, value: Bytes, only_if: KeyCondition },
-    DeleteKey { key: Key, only_if: KeyCondition },
+    PutKey {
+        key: Key,
+        value: Bytes,
+        only_if: KeyCondition,
+    },
+    DeleteKey {
+        key: Key,
+        only_if: KeyCondition,
+    },
     Transact(Transaction),
 
-    PutConfig { config: ConfigId, document: ConfigDocument, only_if: ConfigCondition },
-    DeleteConfig { config: ConfigId, only_if: ConfigCondition },
+    PutConfig {
+        config: ConfigId,
+        document: ConfigDocument,
+        only_if: ConfigCondition,
+    },
+    DeleteConfig {
+        config: ConfigId,
+        only_if: ConfigCondition,
+    },
 
     /// Drops the remembered outcomes numbered up to and including `through`.
-    ForgetRequests { through: u64 },
+    ForgetRequests {
+        through: u64,
+    },
     /// Drops what only reads of revisions before `through` need.
-    Compact { through: Revision },
+    Compact {
+        through: Revision,
+    },
 }
 
 /// What a member says of itself, for the other members and for people.

@@ -1,5 +1,6 @@
 //! The replicated state machine.
 
+mod codec;
 pub mod command;
 pub mod config;
 pub mod event;

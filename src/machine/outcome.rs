@@ -1,6 +1,8 @@
 //! What became of a command: an effect or a refusal. Both are outcomes: the command was applied, and every member came to
 //! the same one.
 
+use std::fmt;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -36,12 +38,25 @@ pub enum Effect {
     KeyPut(KeyMeta),
     /// The key as it was; `None` when there was none, which changes nothing.
     KeyDeleted(Option<KeyMeta>),
-    Transacted { succeeded: bool, results: Vec<OperationResult> },
+    Transacted {
+        succeeded: bool,
+        results: Vec<OperationResult>,
+    },
     /// `changed` is false when the content was there already.
-    ConfigPut { version: Version, revision: Revision, changed: bool },
-    ConfigDeleted { existed: bool },
-    RequestsForgotten { count: u64 },
-    Compacted { through: Revision },
+    ConfigPut {
+        version: Version,
+        revision: Revision,
+        changed: bool,
+    },
+    ConfigDeleted {
+        existed: bool,
+    },
+    RequestsForgotten {
+        count: u64,
+    },
+    Compacted {
+        through: Revision,
+    },
 }
 
 /// A key's numbers, as in etcd.
@@ -66,7 +81,9 @@ pub enum OperationResult {
 pub enum Rejection {
     #[error("this is cluster {cluster} already; a cluster is founded once")]
     AlreadyFounded { cluster: ClusterId },
-    #[error("decided in leadership {named}, but leadership {current} has begun: decide again on the present Raft leader")]
+    #[error(
+        "decided in leadership {named}, but leadership {current} has begun: decide again on the present Raft leader"
+    )]
     Superseded { named: Leadership, current: Leadership },
     #[error("key {key:?} is not in the state that the request requires: {}", describe_key(.current))]
     KeyMismatch { key: Key, current: Option<KeyMeta> },
@@ -80,9 +97,11 @@ pub enum Rejection {
     RequestReused { key: IdempotencyKey },
     #[error("key {key:?} is written twice in one transaction: write each key once")]
     WrittenTwice { key: Key },
-    #[error("{what} has {actual} {unit}, more than the limit of {limit}")]
-    TooLarge { what: Sized, actual: u64, limit: u64, unit: &'static str },
-    #[error("the state holds {used} bytes and the limit is {limit}: delete something first (deletes are always accepted)")]
+    #[error("{what}: {actual}, more than the limit of {limit}")]
+    TooLarge { what: Measured, actual: u64, limit: u64 },
+    #[error(
+        "the state holds {used} bytes and the limit is {limit}: delete something first (deletes are always accepted)"
+    )]
     StateFull { used: u64, limit: u64 },
     #[error("revision {revision} is not between the compacted {compacted} and the present {present}")]
     CannotCompact { revision: Revision, compacted: Revision, present: Revision },
@@ -90,20 +109,20 @@ pub enum Rejection {
 
 /// What was too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sized {
-    Value,
-    ConfigData,
-    ConfigEntries,
-    Transaction,
+pub enum Measured {
+    ValueBytes,
+    ConfigBytes,
+    Operations,
+    HistoryLimit,
 }
 
-impl std::fmt::Display for Sized {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Value => "the value",
-            Self::ConfigData => "the config's data",
-            Self::ConfigEntries => "the config's data",
-            Self::Transaction => "the transaction",
+            Self::ValueBytes => "bytes in the value",
+            Self::ConfigBytes => "bytes in the config's data",
+            Self::Operations => "compares and operations in the transaction",
+            Self::HistoryLimit => "versions to keep of the config",
         })
     }
 }

@@ -3,7 +3,9 @@
 //! (Skeleton: signatures that other layers build against.)
 
 mod clock;
+mod codec;
 mod status;
+mod type_config;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
