@@ -11,6 +11,8 @@ use super::command::{
     Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition,
     KeyOperation, MemberRecord, Relation, Transaction,
 };
+use super::config::{ConfigOwner, ConfigRecord};
+use super::keys::KeyRecord;
 use super::outcome::{Answer, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection};
 use crate::encoding::{Decode, DecodeError, Encode, Reader, Value, Writer, fields, required};
 use crate::types::{
@@ -689,4 +691,54 @@ fn decode_numbers<const N: usize>(bytes: Bytes) -> Result<[u64; N], DecodeError>
         return Err(DecodeError::new(format!("{N} numbers are needed")));
     }
     Ok(numbers.map(Option::unwrap_or_default))
+}
+
+/// A key's record inside a row.
+pub(super) fn encode_key_record(record: &KeyRecord, writer: &mut Writer) {
+    writer.message(1, &record.meta);
+    writer.bytes(2, &record.value);
+}
+
+/// Reads what [`encode_key_record`] wrote.
+pub(super) fn decode_key_record(mut reader: Reader) -> Result<KeyRecord, DecodeError> {
+    fields!(reader => 1 meta: message, 2 value: bytes);
+    Ok(KeyRecord { meta: required(meta, "numbers")?, value: required(value, "value")? })
+}
+
+/// A config's version inside a row.
+pub(super) fn encode_config_record(record: &ConfigRecord, writer: &mut Writer) {
+    encode_data(writer, 1, &record.data);
+    writer.number(2, record.version.get());
+    writer.number(3, record.revision.get());
+    writer.text(4, &record.content_hash);
+    writer.number(5, record.updated_at.as_millis());
+    writer.number(6, record.rollback_of.map_or(0, Version::get));
+    writer.number(7, u64::from(record.owner == ConfigOwner::Resource));
+}
+
+/// Reads what [`encode_config_record`] wrote.
+pub(super) fn decode_config_record(mut reader: Reader) -> Result<ConfigRecord, DecodeError> {
+    let mut data = BTreeMap::new();
+    let (mut version, mut revision, mut hash, mut at, mut rollback, mut managed) = (None, None, None, None, None, None);
+    while let Some((field, value)) = reader.next()? {
+        match field {
+            1 => decode_datum(&mut data, value)?,
+            2 => version = Some(Version::new(value.number()?)),
+            3 => revision = Some(Revision::new(value.number()?)),
+            4 => hash = Some(value.text()?),
+            5 => at = Some(Timestamp::from_millis(value.number()?)),
+            6 => rollback = Some(Version::new(value.number()?)),
+            7 => managed = Some(value.flag()?),
+            _ => {}
+        }
+    }
+    Ok(ConfigRecord {
+        data,
+        version: required(version, "version")?,
+        revision: required(revision, "revision")?,
+        content_hash: required(hash, "content hash")?,
+        updated_at: required(at, "time")?,
+        rollback_of: rollback.filter(|version| *version != Version::ZERO),
+        owner: if required(managed, "owner")? { ConfigOwner::Resource } else { ConfigOwner::Clients },
+    })
 }

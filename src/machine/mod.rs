@@ -1,11 +1,336 @@
-//! The replicated state machine.
+//! The replicated state machine: what every member computes from the same log.
+//!
+//! [`Machine::apply`] takes one committed command and gives an answer for the caller and an event for everybody. It is
+//! total, deterministic and synchronous: no I/O, no clock, no randomness, ordered maps only. A refusal is an outcome.
+//!
+//! A copy of a machine is cheap and never changes, so each applied batch is published as a whole: readers take no lock, and
+//! whatever they read belongs to exactly one revision.
+//!
+//! Read next: `command.rs` (what can be asked), `outcome.rs` (what became of it), `event.rs` (what happened).
 
+mod cluster;
 mod codec;
 pub mod command;
 pub mod config;
+mod digest;
 pub mod event;
+mod history;
+mod idempotency;
+mod invariants;
+pub mod keys;
+mod limits;
 pub mod outcome;
+mod snapshot;
+mod table;
+mod txn;
 
-/// (Skeleton.)
-#[derive(Debug, Clone)]
-pub struct Machine;
+use std::sync::Arc;
+
+pub use cluster::LeadershipRecord;
+pub use config::Configs;
+pub use digest::Digest;
+pub use history::OutsideHistory;
+pub use idempotency::Requests;
+pub use invariants::Violation;
+pub use keys::Keys;
+pub use limits::Limits;
+
+use cluster::Cluster;
+use command::{
+    Action, Author, Command, ConfigCondition, ConfigDocument, ConfigId, KeyCondition, MemberRecord, Transaction,
+};
+use config::{ConfigOwner, ConfigPlan};
+use event::{Change, Event};
+use idempotency::{Recall, fingerprint};
+use outcome::{Answer, Effect, Origin, Outcome, Rejection};
+
+use crate::types::{ClusterId, FeatureLevel, Key, Leadership, LogIndex, MemberId, Revision, Term, Timestamp};
+
+/// The level of this release's state machine.
+pub const FEATURE_LEVEL: FeatureLevel = FeatureLevel::new(1);
+
+/// What one command did, for its caller and for everybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub answer: Answer,
+    /// Present exactly when the command took a revision.
+    pub event: Option<Arc<Event>>,
+}
+
+/// The whole replicated state.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    limits: Limits,
+    applied: Option<LogIndex>,
+    cluster: Cluster,
+    keys: Keys,
+    configs: Configs,
+    requests: Requests,
+}
+
+/// One command on its way: the revision that it takes if it changes anything, and what it has changed.
+struct Turn {
+    index: LogIndex,
+    at: Timestamp,
+    revision: Revision,
+    changes: Vec<Change>,
+}
+
+impl Machine {
+    /// The empty state, before the first entry of the log.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Applies the committed command at `index`.
+    ///
+    /// # Panics
+    /// When `index` does not follow the last one: the log would have been applied out of order.
+    pub fn apply(&mut self, index: LogIndex, command: &Command) -> Applied {
+        self.advance(index);
+        let Author::Client(Some(key)) = &command.author else {
+            return self.take_turn(index, command);
+        };
+        let fingerprint = fingerprint(&command.action);
+        match self.requests.recall(key, fingerprint) {
+            Recall::Retry(answer) => Applied { answer, event: None },
+            Recall::Reused => self.refused(Rejection::RequestReused { key: key.clone() }),
+            Recall::New => {
+                let applied = self.take_turn(index, command);
+                // A full state heals when something is deleted, so the same request may succeed later.
+                if !matches!(applied.answer.outcome, Err(Rejection::StateFull { .. })) {
+                    self.requests.remember(key, fingerprint, &applied.answer);
+                    self.requests.trim(self.limits.requests, self.limits.request_bytes);
+                }
+                applied
+            }
+        }
+    }
+
+    /// Notes a log entry that is no command.
+    ///
+    /// # Panics
+    /// As [`Machine::apply`].
+    pub fn advance(&mut self, index: LogIndex) {
+        assert!(self.applied < Some(index), "entry {index} comes after {:?} was applied", self.applied);
+        self.applied = Some(index);
+    }
+
+    fn take_turn(&mut self, index: LogIndex, command: &Command) -> Applied {
+        let revision = self.revision().next();
+        let mut turn = Turn { index, at: command.at, revision, changes: Vec::new() };
+        let outcome = self.admit(&command.author).and_then(|()| self.perform(command, &mut turn));
+        if turn.changes.is_empty() {
+            return Applied { answer: self.answer(outcome), event: None };
+        }
+        self.keys.present = revision;
+        self.keys.history.trim(self.limits.history_revisions, self.limits.history_bytes);
+        let event = Event { revision, at: turn.at, changes: turn.changes };
+        Applied { answer: self.answer(outcome), event: Some(Arc::new(event)) }
+    }
+
+    fn answer(&self, outcome: Outcome) -> Answer {
+        Answer { revision: self.revision(), origin: Origin::Fresh, outcome }
+    }
+
+    fn refused(&self, rejection: Rejection) -> Applied {
+        Applied { answer: self.answer(Err(rejection)), event: None }
+    }
+
+    /// A duty's command is refused once a newer leadership has begun.
+    fn admit(&self, author: &Author) -> Result<(), Rejection> {
+        let current = self.cluster.leadership.map_or(Leadership::ZERO, |record| record.leadership);
+        match author {
+            Author::Duty(named) if *named != current => Err(Rejection::Superseded { named: *named, current }),
+            Author::Duty(_) | Author::Client(_) | Author::Member => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, command: &Command, turn: &mut Turn) -> Outcome {
+        let owner = match command.author {
+            Author::Duty(_) => ConfigOwner::Resource,
+            Author::Client(_) | Author::Member => ConfigOwner::Clients,
+        };
+        match &command.action {
+            Action::FoundCluster { cluster } => self.found(cluster, turn),
+            Action::AnnounceMember { member, record } => self.announce(*member, record, turn),
+            Action::BeginLeadership { member, term } => self.begin_leadership(*member, *term, turn),
+            Action::PutKey { key, value, only_if } => self.put_key(key, value, *only_if, turn),
+            Action::DeleteKey { key, only_if } => self.delete_key(key, *only_if, turn),
+            Action::Transact(transaction) => self.transact(transaction, turn),
+            Action::PutConfig { config, document, only_if } => self.put_config(config, document, *only_if, owner, turn),
+            Action::DeleteConfig { config, only_if } => self.delete_config(config, *only_if, owner, turn),
+            Action::ForgetRequests { through } => {
+                Ok(Effect::RequestsForgotten { count: self.requests.forget(*through) })
+            }
+            Action::Compact { through } => self.compact(*through, turn),
+        }
+    }
+
+    fn found(&mut self, cluster: &ClusterId, turn: &mut Turn) -> Outcome {
+        match &self.cluster.id {
+            Some(present) if present != cluster => Err(Rejection::AlreadyFounded { cluster: present.clone() }),
+            Some(_) => Ok(Effect::ClusterFounded),
+            None => {
+                self.cluster.id = Some(cluster.clone());
+                turn.changes.push(Change::ClusterFounded);
+                Ok(Effect::ClusterFounded)
+            }
+        }
+    }
+
+    fn announce(&mut self, member: MemberId, record: &MemberRecord, turn: &mut Turn) -> Outcome {
+        if self.cluster.members.get(&member) != Some(record) {
+            self.cluster.members.insert(member, record.clone());
+            turn.changes.push(Change::MemberAnnounced { member, record: record.clone() });
+        }
+        Ok(Effect::MemberAnnounced)
+    }
+
+    fn begin_leadership(&mut self, member: MemberId, term: Term, turn: &mut Turn) -> Outcome {
+        let leadership = Leadership::new(turn.index.get());
+        self.cluster.leadership = Some(LeadershipRecord { leadership, member, term, since: turn.at });
+        turn.changes.push(Change::LeadershipBegun { leadership, member, term });
+        Ok(Effect::LeadershipBegun(leadership))
+    }
+
+    fn put_key(&mut self, key: &Key, value: &bytes::Bytes, only_if: KeyCondition, turn: &mut Turn) -> Outcome {
+        self.limits.check_value(value.len() as u64)?;
+        self.check_key(key, only_if)?;
+        self.limits.check_growth(self.state_bytes())?;
+        let meta = self.keys.put(key, value.clone(), turn.revision);
+        turn.changes.push(Change::KeyPut { key: key.clone(), meta, value: value.clone() });
+        Ok(Effect::KeyPut(meta))
+    }
+
+    fn delete_key(&mut self, key: &Key, only_if: KeyCondition, turn: &mut Turn) -> Outcome {
+        self.check_key(key, only_if)?;
+        Ok(Effect::KeyDeleted(txn::delete(key, &mut self.keys, turn.revision, &mut turn.changes)))
+    }
+
+    fn check_key(&self, key: &Key, only_if: KeyCondition) -> Result<(), Rejection> {
+        self.keys.check(key, only_if).map_err(|current| Rejection::KeyMismatch { key: key.clone(), current })
+    }
+
+    fn transact(&mut self, transaction: &Transaction, turn: &mut Turn) -> Outcome {
+        txn::validate(transaction, &self.limits)?;
+        let (succeeded, operations) = txn::choose(transaction, &self.keys);
+        if txn::grows(operations) {
+            self.limits.check_growth(self.state_bytes())?;
+        }
+        txn::execute(succeeded, operations, &mut self.keys, turn.revision, &mut turn.changes)
+    }
+
+    fn put_config(
+        &mut self,
+        config: &ConfigId,
+        document: &ConfigDocument,
+        only_if: ConfigCondition,
+        owner: ConfigOwner,
+        turn: &mut Turn,
+    ) -> Outcome {
+        self.configs.check(config, owner, only_if)?;
+        let record = match self.configs.plan(config, document, owner, turn.revision, turn.at, &self.limits)? {
+            ConfigPlan::Unchanged(record) => {
+                let (version, revision) = (record.version, record.revision);
+                return Ok(Effect::ConfigPut { version, revision, changed: false });
+            }
+            ConfigPlan::Replace(record) => record,
+        };
+        self.limits.check_growth(self.state_bytes())?;
+        let (version, revision) = (record.version, record.revision);
+        self.configs.replace(config, Arc::clone(&record), document.history_limit);
+        turn.changes.push(Change::ConfigPut { config: config.clone(), record });
+        Ok(Effect::ConfigPut { version, revision, changed: true })
+    }
+
+    fn delete_config(
+        &mut self,
+        config: &ConfigId,
+        only_if: ConfigCondition,
+        owner: ConfigOwner,
+        turn: &mut Turn,
+    ) -> Outcome {
+        self.configs.check(config, owner, only_if)?;
+        let existed = self.configs.delete(config);
+        if existed {
+            turn.changes.push(Change::ConfigDeleted { config: config.clone() });
+        }
+        Ok(Effect::ConfigDeleted { existed })
+    }
+
+    fn compact(&mut self, through: Revision, turn: &mut Turn) -> Outcome {
+        let (compacted, present) = (self.compacted(), self.revision());
+        if through < compacted || through > present {
+            return Err(Rejection::CannotCompact { revision: through, compacted, present });
+        }
+        if through > compacted {
+            self.keys.history.compact(through);
+            turn.changes.push(Change::Compacted { through });
+        }
+        Ok(Effect::Compacted { through })
+    }
+}
+
+/// Reading.
+impl Machine {
+    /// The last log entry that was applied.
+    pub fn applied(&self) -> Option<LogIndex> {
+        self.applied
+    }
+
+    /// How many commands have changed something.
+    pub fn revision(&self) -> Revision {
+        self.keys.present
+    }
+
+    /// The cluster's identity, once it is founded.
+    pub fn cluster(&self) -> Option<&ClusterId> {
+        self.cluster.id.as_ref()
+    }
+
+    /// Whose leadership has begun last.
+    pub fn leadership(&self) -> Option<&LeadershipRecord> {
+        self.cluster.leadership.as_ref()
+    }
+
+    /// What each member says of itself.
+    pub fn members(&self) -> impl Iterator<Item = (MemberId, &MemberRecord)> {
+        self.cluster.members.iter().map(|(member, record)| (*member, record))
+    }
+
+    /// What one member says of itself.
+    pub fn member(&self, member: MemberId) -> Option<&MemberRecord> {
+        self.cluster.members.get(&member)
+    }
+
+    /// The level that every announced member understands.
+    pub fn feature_level(&self) -> FeatureLevel {
+        self.cluster.feature_level()
+    }
+
+    /// Small metadata.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Configuration documents.
+    pub fn configs(&self) -> &Configs {
+        &self.configs
+    }
+
+    /// Remembered requests.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// The oldest revision at which keys can still be read.
+    pub fn compacted(&self) -> Revision {
+        self.keys.history.oldest()
+    }
+
+    /// What decides outcomes by size.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}

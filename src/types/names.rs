@@ -1,5 +1,6 @@
 //! Names: parsed once at the border, valid ever after.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -121,6 +122,13 @@ name! {
     IdempotencyKey, "idempotency key",
     "1 to 64 printable ASCII characters",
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// Lets a map be searched by any text, such as a prefix that is no key itself.
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl ClusterId {

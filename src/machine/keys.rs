@@ -1,0 +1,199 @@
+//! Small metadata with etcd's data model: create and mod revision, version, ranges, the past.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::codec::{decode_key_record, encode_key_record};
+use super::command::KeyCondition;
+use super::history::{History, OutsideHistory};
+use super::outcome::KeyMeta;
+use super::table::{Schema, Table};
+use crate::encoding::{DecodeError, Reader, Writer, fields, required};
+use crate::types::{Key, Revision, Version};
+
+/// A key's numbers and value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    pub meta: KeyMeta,
+    pub value: Bytes,
+}
+
+/// Which keys a range read takes, in key order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRange {
+    /// Those that start with this text; all, when it is empty.
+    Prefix(String),
+    /// From `start` on, up to but without `end`.
+    Between { start: Key, end: Option<Key> },
+}
+
+impl KeyRange {
+    fn first(&self) -> &str {
+        match self {
+            Self::Prefix(prefix) => prefix,
+            Self::Between { start, .. } => start.as_str(),
+        }
+    }
+
+    /// Whether `key`, which is not before the first, is inside.
+    fn holds(&self, key: &str) -> bool {
+        match self {
+            Self::Prefix(prefix) => key.starts_with(prefix.as_str()),
+            Self::Between { end, .. } => end.as_ref().is_none_or(|end| key < end.as_str()),
+        }
+    }
+
+    /// Whether `key` is inside.
+    pub fn contains(&self, key: &Key) -> bool {
+        key.as_str() >= self.first() && self.holds(key.as_str())
+    }
+}
+
+/// One page of a range read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPage {
+    pub keys: Vec<(Key, KeyRecord)>,
+    /// Whether there are more keys behind the last one.
+    pub more: bool,
+}
+
+pub(super) struct KeyRows;
+
+impl Schema for KeyRows {
+    type Key = Key;
+    type Value = KeyRecord;
+    const NUMBER: u32 = 3;
+
+    fn encode(key: &Key, record: &KeyRecord, writer: &mut Writer) {
+        writer.text(1, key.as_str());
+        writer.nested(2, |writer| encode_key_record(record, writer));
+    }
+
+    fn decode(mut reader: Reader) -> Result<(Key, KeyRecord), DecodeError> {
+        fields!(reader => 1 key: parse, 2 record: bytes);
+        Ok((required(key, "key")?, decode_key_record(Reader::new(required(record, "record")?))?))
+    }
+}
+
+/// All keys, now and in the window of the past.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    pub(super) rows: Table<KeyRows>,
+    pub(super) history: History,
+    /// The revision of the newest change anywhere in the cluster.
+    pub(super) present: Revision,
+}
+
+impl Keys {
+    /// What `key` is now.
+    pub fn get(&self, key: &Key) -> Option<&KeyRecord> {
+        self.rows.get(key)
+    }
+
+    /// What `key` was at `revision`.
+    ///
+    /// # Errors
+    /// When the revision is compacted or in the future.
+    pub fn get_at(&self, key: &Key, revision: Revision) -> Result<Option<&KeyRecord>, OutsideHistory> {
+        self.history.admit(revision, self.present)?;
+        Ok(match self.history.before(key.as_str(), revision) {
+            Some(before) => before.as_ref(),
+            None => self.get(key),
+        })
+    }
+
+    /// At most `limit` keys of `range`, those behind `after` only.
+    pub fn range(&self, range: &KeyRange, after: Option<&Key>, limit: usize) -> KeyPage {
+        let rows = self.rows_of(range, after).map(|(key, record)| (key.clone(), record.clone()));
+        page(rows, limit)
+    }
+
+    /// As [`Keys::range`], at a past revision. Reads all of the range's past changes.
+    ///
+    /// # Errors
+    /// When the revision is compacted or in the future.
+    pub fn range_at(
+        &self,
+        range: &KeyRange,
+        after: Option<&Key>,
+        limit: usize,
+        revision: Revision,
+    ) -> Result<KeyPage, OutsideHistory> {
+        self.history.admit(revision, self.present)?;
+        let past = self.history.range_before(range.first(), |key| range.holds(key), revision);
+        let mut rows: BTreeMap<Key, KeyRecord> = self
+            .rows_of(range, after)
+            .filter(|(key, _)| !past.contains_key(key.as_str()))
+            .map(|(key, record)| (key.clone(), record.clone()))
+            .collect();
+        for (key, before) in past {
+            let key = Key::new(key).expect("it was a key when it was changed");
+            if let (Some(record), true) = (before, after.is_none_or(|after| key > *after)) {
+                rows.insert(key, record.clone());
+            }
+        }
+        Ok(page(rows.into_iter(), limit))
+    }
+
+    fn rows_of<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        after: Option<&'a Key>,
+    ) -> impl Iterator<Item = (&'a Key, &'a KeyRecord)> {
+        let first = range.first();
+        let start = match after {
+            Some(after) if after.as_str() >= first => Bound::Excluded(after.as_str()),
+            Some(_) | None => Bound::Included(first),
+        };
+        self.rows.range::<_, str>((start, Bound::Unbounded)).take_while(|(key, _)| range.holds(key.as_str()))
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `condition` holds of `key`; if not, what is there.
+    pub(super) fn check(&self, key: &Key, condition: KeyCondition) -> Result<(), Option<KeyMeta>> {
+        let current = self.get(key).map(|record| record.meta);
+        let holds = match condition {
+            KeyCondition::Always => true,
+            KeyCondition::Absent => current.is_none(),
+            KeyCondition::Present => current.is_some(),
+            KeyCondition::ModifiedAt(revision) => current.is_some_and(|meta| meta.mod_revision == revision),
+        };
+        if holds { Ok(()) } else { Err(current) }
+    }
+
+    /// Sets a key in `revision`.
+    pub(super) fn put(&mut self, key: &Key, value: Bytes, revision: Revision) -> KeyMeta {
+        let before = self.get(key).cloned();
+        let meta = match &before {
+            Some(record) => KeyMeta { mod_revision: revision, version: record.meta.version.next(), ..record.meta },
+            None => KeyMeta { create_revision: revision, mod_revision: revision, version: Version::new(1) },
+        };
+        self.history.record(key, revision, before);
+        self.rows.insert(key.clone(), KeyRecord { meta, value });
+        meta
+    }
+
+    /// Removes a key in `revision` and returns its numbers.
+    pub(super) fn delete(&mut self, key: &Key, revision: Revision) -> Option<KeyMeta> {
+        let before = self.rows.remove(key)?;
+        let meta = before.meta;
+        self.history.record(key, revision, Some(before));
+        Some(meta)
+    }
+}
+
+fn page(mut rows: impl Iterator<Item = (Key, KeyRecord)>, limit: usize) -> KeyPage {
+    let keys = rows.by_ref().take(limit).collect();
+    KeyPage { keys, more: rows.next().is_some() }
+}

@@ -1,0 +1,141 @@
+//! The whole state as records: one for the scalars, then one for each row, so that a large state is never one buffer.
+//! Size and digest are over exactly these records.
+
+use bytes::Bytes;
+
+use super::Machine;
+use super::cluster::{Cluster, LeadershipRecord, MemberRows};
+use super::config::{ConfigRows, PastConfigRows};
+use super::digest::Digest;
+use super::history::UndoRows;
+use super::idempotency::RequestRows;
+use super::keys::KeyRows;
+use super::limits::Limits;
+use super::table::Schema;
+use crate::encoding::{DecodeError, Encode, Reader, Writer, fields, required};
+use crate::types::{Leadership, LogIndex, MemberId, Revision, Term, Timestamp};
+
+/// The number of the record that holds what stands in no table.
+const SCALARS: u32 = 1;
+
+struct Scalars<'a>(&'a Machine);
+
+impl Encode for Scalars<'_> {
+    fn encode(&self, writer: &mut Writer) {
+        let Self(machine) = self;
+        if let Some(applied) = machine.applied {
+            writer.number(1, applied.get());
+        }
+        writer.number(2, machine.revision().get());
+        writer.number(3, machine.compacted().get());
+        writer.number(4, machine.requests.next);
+        writer.number(5, machine.requests.forgotten_early);
+        if let Some(cluster) = &machine.cluster.id {
+            writer.text(6, cluster.as_str());
+        }
+        if let Some(record) = &machine.cluster.leadership {
+            writer.nested(7, |writer| {
+                writer.number(1, record.leadership.get());
+                writer.number(2, record.member.get());
+                writer.number(3, record.term.get());
+                writer.number(4, record.since.as_millis());
+            });
+        }
+    }
+}
+
+fn decode_leadership(bytes: Bytes) -> Result<LeadershipRecord, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    fields!(reader => 1 leadership: number, 2 member: number, 3 term: number, 4 since: number);
+    Ok(LeadershipRecord {
+        leadership: Leadership::new(required(leadership, "leadership")?),
+        member: MemberId::new(required(member, "member")?),
+        term: Term::new(required(term, "term")?),
+        since: Timestamp::from_millis(required(since, "since")?),
+    })
+}
+
+impl Machine {
+    /// The state as records, in an order that [`Machine::restore`] takes back.
+    pub fn records(&self) -> impl Iterator<Item = Bytes> {
+        std::iter::once(self.scalars())
+            .chain(self.cluster.members.records())
+            .chain(self.keys.rows.records())
+            .chain(self.keys.history.table().records())
+            .chain(self.configs.rows.records())
+            .chain(self.configs.past.records())
+            .chain(self.requests.rows.records())
+    }
+
+    fn scalars(&self) -> Bytes {
+        let mut writer = Writer::default();
+        writer.message(SCALARS, &Scalars(self));
+        writer.finish()
+    }
+
+    /// The state from the records of a snapshot.
+    ///
+    /// # Errors
+    /// The first error of `records`, or of a record that this release cannot read.
+    pub fn restore<E: From<DecodeError>>(
+        limits: Limits,
+        records: impl IntoIterator<Item = Result<Bytes, E>>,
+    ) -> Result<Self, E> {
+        let mut machine = Self::new(limits);
+        let mut scalars = None;
+        for record in records {
+            let mut reader = Reader::new(record?);
+            while let Some((table, row)) = reader.next()? {
+                let row = row.bytes()?;
+                match table {
+                    SCALARS => scalars = Some(row),
+                    MemberRows::NUMBER => machine.cluster.members.load(row)?,
+                    KeyRows::NUMBER => machine.keys.rows.load(row)?,
+                    UndoRows::NUMBER => machine.keys.history.load(row)?,
+                    ConfigRows::NUMBER => machine.configs.rows.load(row)?,
+                    PastConfigRows::NUMBER => machine.configs.past.load(row)?,
+                    RequestRows::NUMBER => machine.requests.load(row)?,
+                    other => return Err(DecodeError::unknown("table", u64::from(other)).into()),
+                }
+            }
+        }
+        machine.finish_restoring(required(scalars, "scalars")?)?;
+        Ok(machine)
+    }
+
+    fn finish_restoring(&mut self, scalars: Bytes) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(scalars);
+        fields!(reader => 1 applied: number, 2 revision: number, 3 compacted: number, 4 next_request: number,
+            5 forgotten_early: number, 6 cluster: parse, 7 leadership: bytes);
+        self.applied = applied.map(LogIndex::new);
+        self.keys.present = Revision::new(required(revision, "revision")?);
+        self.keys.history.finish_loading(Revision::new(required(compacted, "compacted")?));
+        let next = required(next_request, "next request")?;
+        self.requests.finish_loading(next, required(forgotten_early, "forgotten early")?);
+        let members = std::mem::take(&mut self.cluster.members);
+        let leadership = leadership.map(decode_leadership).transpose()?;
+        self.cluster = Cluster { id: cluster, leadership, members };
+        Ok(())
+    }
+
+    /// Encoded size of the whole state.
+    pub fn state_bytes(&self) -> u64 {
+        self.cluster.members.bytes()
+            + self.keys.rows.bytes()
+            + self.keys.history.table().bytes()
+            + self.configs.rows.bytes()
+            + self.configs.past.bytes()
+            + self.requests.rows.bytes()
+    }
+
+    /// What members compare: equal wherever the same entries were applied.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.scalars())
+            .with(self.cluster.members.digest())
+            .with(self.keys.rows.digest())
+            .with(self.keys.history.table().digest())
+            .with(self.configs.rows.digest())
+            .with(self.configs.past.digest())
+            .with(self.requests.rows.digest())
+    }
+}
