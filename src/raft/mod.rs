@@ -4,8 +4,10 @@
 
 mod clock;
 mod codec;
+pub mod record;
 mod status;
 mod type_config;
+pub mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
