@@ -4,6 +4,7 @@
 
 mod clock;
 mod codec;
+mod log_store;
 pub mod record;
 mod status;
 mod type_config;

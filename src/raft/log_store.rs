@@ -1,0 +1,562 @@
+//! The durable log and vote, in one redb file.
+//!
+//! One writer owns the file. It takes whatever waits in its queue, writes it in one transaction with one sync, and only then
+//! answers: a batch grows while the one before is synced, never by waiting. An append or a vote is answered after its sync;
+//! purges, truncations and the committed index ride along with the next batch. A failed write or sync is final: the
+//! transaction may or may not be on disk, so every later call fails and the member must stop.
+//!
+//! Entries that were just written are read from memory. What is read from the file is checked: see `record.rs`.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::codec::Wire;
+use super::record::{Damaged, seal, unseal};
+use super::type_config::{Entry, EntryPayload, LogId, TypeConfig, Vote};
+use super::volume::{Volume, unfinished};
+use crate::tasks::Tasks;
+
+/// The file's name on the volume.
+pub const LOG_FILE: &str = "log.redb";
+
+const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
+
+const VOTE: &str = "vote";
+const PURGED: &str = "purged log id";
+const COMMITTED: &str = "committed log id";
+
+/// Pages that redb keeps in memory. Measured: more brings nothing, since the log is read from the cache below.
+const PAGE_CACHE: usize = 32 << 20;
+
+/// Bytes of the newest entries that are kept in memory, so that replication and apply do not read the file.
+const ENTRY_CACHE: usize = 32 << 20;
+
+/// Jobs that may wait for the writer: enough that a batch can grow while one is synced, small enough that a stalled disk is
+/// felt by those who propose.
+const QUEUE: usize = 1024;
+
+/// Jobs in one transaction, so that no caller waits for an endless batch.
+const BATCH: usize = 512;
+
+/// Why the log cannot be used.
+#[derive(Debug, Error)]
+pub enum LogError {
+    #[error("cannot open the log {LOG_FILE}: {0}")]
+    Open(#[from] Box<redb::Error>),
+    #[error("cannot use the log {LOG_FILE}: {0}")]
+    Volume(#[from] io::Error),
+    #[error("in {LOG_FILE}, {0}")]
+    Damaged(#[from] Damaged),
+    #[error(
+        "{LOG_FILE} has a hole: log entry {expected} is missing and {found} follows; restore this member's volume from its peers"
+    )]
+    Hole { expected: u64, found: u64 },
+}
+
+/// What the log tells Prometheus.
+#[derive(Debug, Clone)]
+pub struct LogMetrics {
+    pub sync_seconds: Histogram,
+    pub batch_entries: Histogram,
+    pub written_bytes: IntCounter,
+}
+
+impl LogMetrics {
+    /// Declares the metrics in `registry`.
+    ///
+    /// # Errors
+    /// When they are declared there already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let seconds = prometheus::exponential_buckets(0.000_05, 2.0, 16)?;
+        let sync = HistogramOpts::new("quorate_log_sync_seconds", "Time to write and sync one batch of the Raft log.");
+        let batch = HistogramOpts::new("quorate_log_batch_entries", "Log entries written with one sync.");
+        let metrics = Self {
+            sync_seconds: Histogram::with_opts(sync.buckets(seconds))?,
+            batch_entries: Histogram::with_opts(batch.buckets(prometheus::exponential_buckets(1.0, 2.0, 12)?))?,
+            written_bytes: IntCounter::new(
+                "quorate_log_written_bytes_total",
+                "Bytes of records written to the Raft log.",
+            )?,
+        };
+        registry.register(Box::new(metrics.sync_seconds.clone()))?;
+        registry.register(Box::new(metrics.batch_entries.clone()))?;
+        registry.register(Box::new(metrics.written_bytes.clone()))?;
+        Ok(metrics)
+    }
+}
+
+/// The log of one member. Clones share it.
+#[derive(Debug, Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    database: Database,
+    memory: Mutex<Memory>,
+    /// Why the log can no longer be written.
+    failure: watch::Sender<Option<String>>,
+}
+
+/// What is known without reading the file; ahead of it by what is in the writer's queue.
+#[derive(Debug, Default)]
+struct Memory {
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+    last: Option<LogId>,
+    /// The newest entries, without holes, up to the last.
+    cache: BTreeMap<u64, Cached>,
+    cached_bytes: usize,
+    /// Numbers of the newest job that was queued, and that was written.
+    queued: u64,
+    written: u64,
+}
+
+#[derive(Debug)]
+struct Cached {
+    entry: Entry,
+    bytes: usize,
+    job: u64,
+}
+
+#[derive(Debug)]
+struct Job {
+    number: u64,
+    change: Change,
+    done: Done,
+}
+
+#[derive(Debug)]
+enum Change {
+    Append(Vec<Entry>),
+    Vote(Vote),
+    TruncateFrom(u64),
+    Purge(LogId),
+    Committed(Option<LogId>),
+}
+
+/// Who waits for the sync.
+enum Done {
+    Nobody,
+    Raft(IOFlushed<TypeConfig>),
+    Caller(oneshot::Sender<io::Result<()>>),
+}
+
+impl Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "Nobody",
+            Self::Raft(_) => "Raft",
+            Self::Caller(_) => "Caller",
+        })
+    }
+}
+
+impl LogStore {
+    /// Opens the log of a volume, checks every record in it, and starts the writer.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or a record in it is damaged or missing.
+    pub fn open(volume: &dyn Volume, metrics: LogMetrics, tasks: &Tasks) -> Result<Self, LogError> {
+        let database = open_database(volume)?;
+        let memory = load(&database)?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let shared = Shared { database, memory: Mutex::new(memory), failure: watch::Sender::new(None) };
+        let store = Self { shared: Arc::new(shared), jobs };
+        let writer = Writer { shared: Arc::clone(&store.shared), queue, metrics, deferred: Vec::new() };
+        volume.run_writer("log writer", tasks, Box::pin(writer.run()));
+        Ok(store)
+    }
+
+    /// Tells when the log can no longer be written, and why.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.shared.failure.subscribe()
+    }
+
+    /// The log index behind the last entry that was purged.
+    pub fn purged(&self) -> Option<LogId> {
+        self.shared.memory().purged
+    }
+
+    async fn submit(&self, number: u64, change: Change, done: Done) -> io::Result<()> {
+        let job = Job { number, change, done };
+        self.jobs.send(job).await.map_err(|_| self.shared.failed())
+    }
+}
+
+impl Shared {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().expect("nobody panics while holding the log's memory")
+    }
+
+    /// The error of every call after the log has failed.
+    fn failed(&self) -> io::Error {
+        let cause = self.failure.borrow().clone();
+        io::Error::other(cause.unwrap_or_else(|| "the log writer has stopped".to_owned()))
+    }
+
+    /// Entries of the file, for what is no longer in memory.
+    fn read(&self, from: u64, to: u64) -> Result<Vec<Entry>, LogError> {
+        let transaction = self.database.begin_read().map_err(redb_error)?;
+        let table = transaction.open_table(ENTRIES).map_err(redb_error)?;
+        let mut entries = Vec::new();
+        for row in table.range(from..to).map_err(redb_error)? {
+            let (index, record) = row.map_err(redb_error)?;
+            let Wire(entry) = unseal(&entry_name(index.value()), record.value())?;
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+}
+
+fn entry_name(index: u64) -> String {
+    format!("log entry {index}")
+}
+
+fn redb_error(error: impl Into<redb::Error>) -> LogError {
+    LogError::Open(Box::new(error.into()))
+}
+
+/// Opens the file. A new one is made under another name and renamed when it is whole, because a power loss while redb makes
+/// it would leave a file that does not open.
+fn open_database(volume: &dyn Volume) -> Result<Database, LogError> {
+    let builder = || {
+        let mut builder = Database::builder();
+        builder.set_cache_size(PAGE_CACHE);
+        builder
+    };
+    if volume.open(LOG_FILE)?.is_none() {
+        let unfinished = unfinished(LOG_FILE);
+        volume.remove(&unfinished)?;
+        let database = builder().create_with_backend(Backend(volume.backend(&unfinished)?)).map_err(redb_error)?;
+        let transaction = database.begin_write().map_err(redb_error)?;
+        transaction.open_table(ENTRIES).map_err(redb_error)?;
+        transaction.open_table(MARKS).map_err(redb_error)?;
+        transaction.commit().map_err(redb_error)?;
+        drop(database);
+        volume.rename(&unfinished, LOG_FILE)?;
+        volume.sync_directory()?;
+    }
+    builder().create_with_backend(Backend(volume.backend(LOG_FILE)?)).map_err(redb_error)
+}
+
+/// Reads and checks everything in the file.
+fn load(database: &Database) -> Result<Memory, LogError> {
+    let transaction = database.begin_read().map_err(redb_error)?;
+    let marks = transaction.open_table(MARKS).map_err(redb_error)?;
+    let entries = transaction.open_table(ENTRIES).map_err(redb_error)?;
+    let mut memory = Memory::default();
+    if let Some(record) = marks.get(VOTE).map_err(redb_error)? {
+        memory.vote = Some(unseal::<Wire<Vote>>(VOTE, record.value())?.0);
+    }
+    for (name, slot) in [(PURGED, &mut memory.purged), (COMMITTED, &mut memory.committed)] {
+        if let Some(record) = marks.get(name).map_err(redb_error)? {
+            *slot = Some(unseal::<Wire<LogId>>(name, record.value())?.0);
+        }
+    }
+    memory.last = memory.purged;
+    let mut expected = memory.purged.map_or(0, |purged| purged.index() + 1);
+    for row in entries.iter().map_err(redb_error)? {
+        let (index, record) = row.map_err(redb_error)?;
+        let found = index.value();
+        let Wire(entry) = unseal::<Wire<Entry>>(&entry_name(found), record.value())?;
+        if found != expected || entry.log_id.index() != expected {
+            return Err(LogError::Hole { expected, found });
+        }
+        expected += 1;
+        memory.last = Some(entry.log_id);
+        memory.remember(entry, 0);
+    }
+    Ok(memory)
+}
+
+impl Memory {
+    /// Keeps an entry and lets go of the oldest that are on disk, beyond the room for them.
+    fn remember(&mut self, entry: Entry, job: u64) {
+        let bytes = match &entry.payload {
+            EntryPayload::Normal(proposal) => proposal.0.len(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        } + size_of::<Cached>();
+        self.cached_bytes += bytes;
+        self.cache.insert(entry.log_id.index(), Cached { entry, bytes, job });
+        while self.cached_bytes > ENTRY_CACHE {
+            let Some(first) = self.cache.first_entry().filter(|first| first.get().job <= self.written) else { break };
+            self.cached_bytes -= first.remove().bytes;
+        }
+    }
+
+    fn truncate_from(&mut self, index: u64) {
+        for cached in self.cache.split_off(&index).into_values() {
+            self.cached_bytes -= cached.bytes;
+        }
+    }
+
+    fn purge_through(&mut self, index: u64) {
+        let rest = self.cache.split_off(&(index + 1));
+        for cached in std::mem::replace(&mut self.cache, rest).into_values() {
+            self.cached_bytes -= cached.bytes;
+        }
+    }
+
+    fn next_job(&mut self) -> u64 {
+        self.queued += 1;
+        self.queued
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let from = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(end) => end + 1,
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let (mut cached, first_cached) = {
+            let memory = self.shared.memory();
+            let cached: Vec<_> =
+                memory.cache.range(from..to.max(from)).map(|(_, cached)| cached.entry.clone()).collect();
+            (cached, memory.cache.first_key_value().map(|(index, _)| *index))
+        };
+        let to_read = first_cached.unwrap_or(to).min(to);
+        if from >= to_read {
+            return Ok(cached);
+        }
+        let mut entries = self.shared.read(from, to_read).map_err(io::Error::other)?;
+        entries.append(&mut cached);
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.memory().vote)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let memory = self.shared.memory();
+        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: memory.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let number = {
+            let mut memory = self.shared.memory();
+            memory.vote = Some(*vote);
+            memory.next_job()
+        };
+        let (sender, receiver) = oneshot::channel();
+        self.submit(number, Change::Vote(*vote), Done::Caller(sender)).await?;
+        receiver.await.map_err(|_| self.shared.failed())?
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        let number = {
+            let mut memory = self.shared.memory();
+            memory.committed = committed;
+            memory.next_job()
+        };
+        self.submit(number, Change::Committed(committed), Done::Nobody).await
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.memory().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let number = {
+            let mut memory = self.shared.memory();
+            let number = memory.next_job();
+            for entry in &entries {
+                memory.last = Some(entry.log_id);
+                memory.remember(entry.clone(), number);
+            }
+            number
+        };
+        self.submit(number, Change::Append(entries), Done::Raft(callback)).await
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let from = last_log_id.map_or(0, |last| last.index() + 1);
+        let number = {
+            let mut memory = self.shared.memory();
+            memory.truncate_from(from);
+            memory.last = last_log_id.or(memory.purged);
+            memory.next_job()
+        };
+        self.submit(number, Change::TruncateFrom(from), Done::Nobody).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        let number = {
+            let mut memory = self.shared.memory();
+            memory.purge_through(log_id.index());
+            memory.purged = memory.purged.max(Some(log_id));
+            memory.last = memory.last.max(Some(log_id));
+            memory.next_job()
+        };
+        self.submit(number, Change::Purge(log_id), Done::Nobody).await
+    }
+}
+
+/// The only one that writes the file.
+struct Writer {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Job>,
+    metrics: LogMetrics,
+    /// Changes that nobody waits for; they ride along with the next batch.
+    deferred: Vec<Change>,
+}
+
+impl Writer {
+    /// Writes until the log store is dropped, or a write fails.
+    async fn run(mut self) {
+        while let Some(job) = self.queue.recv().await {
+            let mut batch = vec![job];
+            while let (true, Ok(job)) = (batch.len() < BATCH, self.queue.try_recv()) {
+                batch.push(job);
+            }
+            if let Err(error) = self.take(batch) {
+                tracing::error!(%error, "the log cannot be written; this member must stop");
+                self.shared.failure.send_replace(Some(error.to_string()));
+                return;
+            }
+        }
+        if !self.deferred.is_empty() {
+            // Nobody waits for it, and nothing is lost without it.
+            drop(self.commit());
+        }
+    }
+
+    /// Writes a batch and answers those who wait for it.
+    fn take(&mut self, batch: Vec<Job>) -> Result<(), LogError> {
+        let (mut waiting, mut newest) = (Vec::new(), 0);
+        for job in batch {
+            newest = job.number;
+            self.deferred.push(job.change);
+            if !matches!(job.done, Done::Nobody) {
+                waiting.push(job.done);
+            }
+        }
+        if waiting.is_empty() && self.deferred.len() < BATCH {
+            return Ok(());
+        }
+        let result = self.commit();
+        if result.is_ok() {
+            self.shared.memory().written = newest;
+        }
+        for done in waiting {
+            let told = result.as_ref().map_err(|error| io::Error::other(error.to_string())).copied();
+            match done {
+                Done::Raft(callback) => callback.io_completed(told),
+                // The caller may have been dropped meanwhile.
+                Done::Caller(sender) => drop(sender.send(told)),
+                Done::Nobody => {}
+            }
+        }
+        result
+    }
+
+    /// One transaction, one sync.
+    fn commit(&mut self) -> Result<(), LogError> {
+        let started = Instant::now();
+        let (mut bytes, mut appended) = (0, 0);
+        let transaction = self.shared.database.begin_write().map_err(redb_error)?;
+        {
+            let mut entries = transaction.open_table(ENTRIES).map_err(redb_error)?;
+            let mut marks = transaction.open_table(MARKS).map_err(redb_error)?;
+            let mut mark = |name: &str, record: Vec<u8>| {
+                bytes += record.len();
+                marks.insert(name, record.as_slice()).map(drop).map_err(redb_error)
+            };
+            for change in self.deferred.drain(..) {
+                match change {
+                    Change::Append(list) => {
+                        for entry in list {
+                            let index = entry.log_id.index();
+                            let record = seal(&entry_name(index), &Wire(entry));
+                            appended += 1;
+                            self.metrics.written_bytes.inc_by(record.len() as u64);
+                            entries.insert(index, record.as_slice()).map_err(redb_error)?;
+                        }
+                    }
+                    Change::Vote(vote) => mark(VOTE, seal(VOTE, &Wire(vote)))?,
+                    Change::TruncateFrom(index) => entries.retain_in(index.., |_, _| false).map_err(redb_error)?,
+                    Change::Purge(log_id) => {
+                        entries.retain_in(..=log_id.index(), |_, _| false).map_err(redb_error)?;
+                        mark(PURGED, seal(PURGED, &Wire(log_id)))?;
+                    }
+                    Change::Committed(Some(log_id)) => mark(COMMITTED, seal(COMMITTED, &Wire(log_id)))?,
+                    Change::Committed(None) => {}
+                }
+            }
+        }
+        transaction.commit().map_err(redb_error)?;
+        self.metrics.written_bytes.inc_by(bytes as u64);
+        self.metrics.batch_entries.observe(f64::from(appended));
+        self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+/// redb takes a backend by value; the volume hands out a boxed one.
+#[derive(Debug)]
+struct Backend(Box<dyn StorageBackend>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+}
