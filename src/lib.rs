@@ -19,3 +19,4 @@ pub mod tasks;
 
 pub mod machine;
 pub mod raft;
+pub mod watch;
