@@ -1,0 +1,280 @@
+//! Answers: what travels back to the caller, and what is remembered for a retry.
+
+use bytes::Bytes;
+
+use super::{Nothing, choice};
+use crate::encoding::{Decode, DecodeError, Encode, Reader, Value, Writer, fields, required};
+use crate::machine::outcome::{Answer, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection};
+use crate::types::{Key, Leadership, Revision, Version};
+
+impl Encode for Answer {
+    fn encode(&self, writer: &mut Writer) {
+        writer.number(1, self.revision.get());
+        writer.number(2, u64::from(self.origin == Origin::Remembered));
+        match &self.outcome {
+            Ok(effect) => writer.message(3, effect),
+            Err(rejection) => writer.message(4, rejection),
+        }
+    }
+}
+
+impl Decode for Answer {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 revision: number, 2 remembered: flag, 3 effect: message, 4 rejection: message);
+        let outcome: Outcome = match (effect, rejection) {
+            (Some(effect), None) => Ok(effect),
+            (None, Some(rejection)) => Err(rejection),
+            (None, None) | (Some(_), Some(_)) => return Err(DecodeError::new("an answer has one outcome")),
+        };
+        let origin = if required(remembered, "origin")? { Origin::Remembered } else { Origin::Fresh };
+        Ok(Self { revision: Revision::new(required(revision, "revision")?), origin, outcome })
+    }
+}
+
+/// Whether something was there, and what; absent is an empty nested value.
+fn encode_maybe(writer: &mut Writer, field: u32, meta: Option<&KeyMeta>) {
+    match meta {
+        Some(meta) => writer.message(field, meta),
+        None => writer.message(field, &Nothing),
+    }
+}
+
+fn decode_maybe(value: Value) -> Result<Option<KeyMeta>, DecodeError> {
+    let bytes = value.bytes()?;
+    if bytes.is_empty() { Ok(None) } else { KeyMeta::from_bytes(bytes).map(Some) }
+}
+
+impl Encode for Effect {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::ClusterFounded => writer.number(1, 1),
+            Self::MemberAnnounced => writer.number(2, 1),
+            Self::LeadershipBegun(leadership) => writer.number(3, leadership.get()),
+            Self::KeyPut(meta) => writer.message(4, meta),
+            Self::KeyDeleted(meta) => encode_maybe(writer, 5, meta.as_ref()),
+            Self::Transacted { succeeded, results } => writer.nested(6, |w| {
+                w.number(1, u64::from(*succeeded));
+                results.iter().for_each(|result| w.message(2, result));
+            }),
+            Self::ConfigPut { version, revision, changed } => writer.nested(7, |w| {
+                w.number(1, version.get());
+                w.number(2, revision.get());
+                w.number(3, u64::from(*changed));
+            }),
+            Self::ConfigDeleted { existed } => writer.number(8, u64::from(*existed)),
+            Self::RequestsForgotten { count } => writer.number(9, *count),
+            Self::Compacted { through } => writer.number(10, through.get()),
+        }
+    }
+}
+
+impl Decode for Effect {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "effect", |variant, value| {
+            Ok(Some(match variant {
+                1 => Self::ClusterFounded,
+                2 => Self::MemberAnnounced,
+                3 => Self::LeadershipBegun(Leadership::new(value.number()?)),
+                4 => Self::KeyPut(value.message()?),
+                5 => Self::KeyDeleted(decode_maybe(value)?),
+                6 => decode_transacted(value)?,
+                7 => {
+                    let mut reader = Reader::new(value.bytes()?);
+                    fields!(reader => 1 version: number, 2 revision: number, 3 changed: flag);
+                    Self::ConfigPut {
+                        version: Version::new(required(version, "version")?),
+                        revision: Revision::new(required(revision, "revision")?),
+                        changed: required(changed, "changed")?,
+                    }
+                }
+                8 => Self::ConfigDeleted { existed: value.flag()? },
+                9 => Self::RequestsForgotten { count: value.number()? },
+                10 => Self::Compacted { through: Revision::new(value.number()?) },
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+fn decode_transacted(value: Value) -> Result<Effect, DecodeError> {
+    let mut reader = Reader::new(value.bytes()?);
+    let (mut succeeded, mut results) = (None, Vec::new());
+    while let Some((field, value)) = reader.next()? {
+        match field {
+            1 => succeeded = Some(value.flag()?),
+            2 => results.push(value.message()?),
+            _ => {}
+        }
+    }
+    Ok(Effect::Transacted { succeeded: required(succeeded, "succeeded")?, results })
+}
+
+impl Encode for OperationResult {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Got(None) => writer.message(1, &Nothing),
+            Self::Got(Some((meta, value))) => writer.nested(1, |w| {
+                w.message(1, meta);
+                w.bytes(2, value);
+            }),
+            Self::Put(meta) => writer.message(2, meta),
+            Self::Deleted(meta) => encode_maybe(writer, 3, meta.as_ref()),
+        }
+    }
+}
+
+impl Decode for OperationResult {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "result", |variant, value| {
+            Ok(Some(match variant {
+                1 => {
+                    let bytes: Bytes = value.bytes()?;
+                    if bytes.is_empty() {
+                        return Ok(Some(Self::Got(None)));
+                    }
+                    let mut reader = Reader::new(bytes);
+                    fields!(reader => 1 meta: message, 2 value: bytes);
+                    Self::Got(Some((required(meta, "numbers")?, required(value, "value")?)))
+                }
+                2 => Self::Put(value.message()?),
+                3 => Self::Deleted(decode_maybe(value)?),
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+impl Encode for Rejection {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::AlreadyFounded { cluster } => writer.nested(1, |w| w.text(1, cluster.as_str())),
+            Self::Superseded { named, current } => encode_numbers(writer, 2, &[named.get(), current.get()]),
+            Self::KeyMismatch { key, current } => writer.nested(3, |w| {
+                w.text(1, key.as_str());
+                encode_maybe(w, 2, current.as_ref());
+            }),
+            Self::ConfigMismatch { config, current } => writer.nested(4, |w| {
+                w.message(1, config);
+                w.number(2, current.map_or(0, Version::get));
+            }),
+            Self::Managed { config } => writer.nested(5, |w| w.message(1, config)),
+            Self::NoSuchVersion { config, version, oldest, newest } => writer.nested(6, |w| {
+                w.message(1, config);
+                encode_numbers(w, 2, &[version.get(), oldest.get(), newest.get()]);
+            }),
+            Self::RequestReused { key } => writer.nested(7, |w| w.text(1, key.as_str())),
+            Self::WrittenTwice { key } => writer.nested(8, |w| w.text(1, key.as_str())),
+            Self::TooLarge { what, actual, limit } => {
+                let what = match what {
+                    Measured::ValueBytes => 1,
+                    Measured::ConfigBytes => 2,
+                    Measured::Operations => 3,
+                    Measured::HistoryLimit => 4,
+                };
+                encode_numbers(writer, 9, &[what, *actual, *limit]);
+            }
+            Self::StateFull { used, limit } => encode_numbers(writer, 10, &[*used, *limit]),
+            Self::CannotCompact { revision, compacted, present } => {
+                encode_numbers(writer, 11, &[revision.get(), compacted.get(), present.get()]);
+            }
+        }
+    }
+}
+
+impl Decode for Rejection {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "rejection", |variant, value| {
+            if let 2 | 9 | 10 | 11 = variant {
+                return decode_numeric_rejection(variant, value).map(Some);
+            }
+            let mut reader = Reader::new(value.bytes()?);
+            Ok(Some(match variant {
+                1 => {
+                    fields!(reader => 1 cluster: parse);
+                    Self::AlreadyFounded { cluster: required(cluster, "cluster")? }
+                }
+                3 => {
+                    let (mut key, mut current) = (None, None);
+                    while let Some((field, value)) = reader.next()? {
+                        match field {
+                            1 => key = Some(value.parse::<Key>()?),
+                            2 => current = decode_maybe(value)?,
+                            _ => {}
+                        }
+                    }
+                    Self::KeyMismatch { key: required(key, "key")?, current }
+                }
+                4 => {
+                    fields!(reader => 1 config: message, 2 current: number);
+                    let current = Some(Version::new(required(current, "version")?)).filter(|v| *v != Version::ZERO);
+                    Self::ConfigMismatch { config: required(config, "config")?, current }
+                }
+                5 => {
+                    fields!(reader => 1 config: message);
+                    Self::Managed { config: required(config, "config")? }
+                }
+                6 => {
+                    fields!(reader => 1 config: message, 2 versions: bytes);
+                    let [version, oldest, newest] = decode_numbers(required(versions, "versions")?)?.map(Version::new);
+                    Self::NoSuchVersion { config: required(config, "config")?, version, oldest, newest }
+                }
+                7 => {
+                    fields!(reader => 1 key: parse);
+                    Self::RequestReused { key: required(key, "key")? }
+                }
+                8 => {
+                    fields!(reader => 1 key: parse);
+                    Self::WrittenTwice { key: required(key, "key")? }
+                }
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+fn decode_numeric_rejection(variant: u32, value: Value) -> Result<Rejection, DecodeError> {
+    let bytes = value.bytes()?;
+    Ok(match variant {
+        2 => {
+            let [named, current] = decode_numbers(bytes)?.map(Leadership::new);
+            Rejection::Superseded { named, current }
+        }
+        9 => {
+            let [what, actual, limit] = decode_numbers(bytes)?;
+            let what = match what {
+                1 => Measured::ValueBytes,
+                2 => Measured::ConfigBytes,
+                3 => Measured::Operations,
+                4 => Measured::HistoryLimit,
+                other => return Err(DecodeError::unknown("measure", other)),
+            };
+            Rejection::TooLarge { what, actual, limit }
+        }
+        10 => {
+            let [used, limit] = decode_numbers(bytes)?;
+            Rejection::StateFull { used, limit }
+        }
+        _ => {
+            let [revision, compacted, present] = decode_numbers(bytes)?.map(Revision::new);
+            Rejection::CannotCompact { revision, compacted, present }
+        }
+    })
+}
+
+/// Several numbers as one nested value, in fields 1, 2, ...
+fn encode_numbers(writer: &mut Writer, field: u32, numbers: &[u64]) {
+    writer.nested(field, |w| (1..).zip(numbers).for_each(|(field, number)| w.number(field, *number)));
+}
+
+fn decode_numbers<const N: usize>(bytes: Bytes) -> Result<[u64; N], DecodeError> {
+    let (mut reader, mut numbers) = (Reader::new(bytes), [None; N]);
+    while let Some((field, value)) = reader.next()? {
+        if let Some(number) = usize::try_from(field).ok().and_then(|field| numbers.get_mut(field.wrapping_sub(1))) {
+            *number = Some(value.number()?);
+        }
+    }
+    if numbers.contains(&None) {
+        return Err(DecodeError::new(format!("{N} numbers are needed")));
+    }
+    Ok(numbers.map(Option::unwrap_or_default))
+}

@@ -1,0 +1,359 @@
+//! Commands: what stands in the log.
+
+use std::collections::BTreeMap;
+
+use super::choice;
+use super::record::{decode_datum, encode_data};
+use crate::encoding::{Decode, DecodeError, Encode, Reader, Writer, fields, required};
+use crate::machine::command::{
+    Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition,
+    KeyOperation, MemberRecord, Relation, Transaction,
+};
+use crate::types::{FeatureLevel, IdempotencyKey, Leadership, MemberId, Revision, Term, Timestamp, Version};
+
+impl Encode for Command {
+    fn encode(&self, writer: &mut Writer) {
+        writer.number(1, self.at.as_millis());
+        writer.message(2, &self.author);
+        writer.message(3, &self.action);
+    }
+}
+
+impl Decode for Command {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 at: number, 2 author: message, 3 action: message);
+        Ok(Self {
+            at: Timestamp::from_millis(required(at, "at")?),
+            author: required(author, "author")?,
+            action: required(action, "action")?,
+        })
+    }
+}
+
+impl Encode for Author {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Client(None) => writer.text(1, ""),
+            Self::Client(Some(key)) => writer.text(1, key.as_str()),
+            Self::Duty(leadership) => writer.number(2, leadership.get()),
+            Self::Member => writer.number(3, 1),
+        }
+    }
+}
+
+impl Decode for Author {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "author", |variant, value| {
+            Ok(Some(match variant {
+                1 => {
+                    let key = value.text()?;
+                    let parsed = (!key.is_empty()).then(|| IdempotencyKey::new(key)).transpose();
+                    Self::Client(parsed.map_err(|error| DecodeError::new(error.to_string()))?)
+                }
+                2 => Self::Duty(Leadership::new(value.number()?)),
+                3 => Self::Member,
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+impl Encode for Action {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::FoundCluster { cluster } => writer.nested(1, |w| w.text(1, cluster.as_str())),
+            Self::AnnounceMember { member, record } => writer.nested(2, |w| {
+                w.number(1, member.get());
+                w.message(2, record);
+            }),
+            Self::BeginLeadership { member, term } => writer.nested(3, |w| {
+                w.number(1, member.get());
+                w.number(2, term.get());
+            }),
+            Self::PutKey { key, value, only_if } => writer.nested(4, |w| {
+                w.text(1, key.as_str());
+                w.bytes(2, value);
+                w.message(3, only_if);
+            }),
+            Self::DeleteKey { key, only_if } => writer.nested(5, |w| {
+                w.text(1, key.as_str());
+                w.message(2, only_if);
+            }),
+            Self::Transact(transaction) => writer.message(6, transaction),
+            Self::PutConfig { config, document, only_if } => writer.nested(7, |w| {
+                w.message(1, config);
+                w.message(2, document);
+                w.message(3, only_if);
+            }),
+            Self::DeleteConfig { config, only_if } => writer.nested(8, |w| {
+                w.message(1, config);
+                w.message(2, only_if);
+            }),
+            Self::ForgetRequests { through } => writer.nested(9, |w| w.number(1, *through)),
+            Self::Compact { through } => writer.nested(10, |w| w.number(1, through.get())),
+        }
+    }
+}
+
+impl Decode for Action {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "action", |variant, value| {
+            let mut reader = Reader::new(value.bytes()?);
+            Ok(Some(match variant {
+                1 => {
+                    fields!(reader => 1 cluster: parse);
+                    Self::FoundCluster { cluster: required(cluster, "cluster")? }
+                }
+                2 => {
+                    fields!(reader => 1 member: number, 2 record: message);
+                    let member = MemberId::new(required(member, "member")?);
+                    Self::AnnounceMember { member, record: required(record, "record")? }
+                }
+                3 => {
+                    fields!(reader => 1 member: number, 2 term: number);
+                    let member = MemberId::new(required(member, "member")?);
+                    Self::BeginLeadership { member, term: Term::new(required(term, "term")?) }
+                }
+                4 => {
+                    fields!(reader => 1 key: parse, 2 value: bytes, 3 only_if: message);
+                    let (key, value) = (required(key, "key")?, required(value, "value")?);
+                    Self::PutKey { key, value, only_if: required(only_if, "condition")? }
+                }
+                5 => {
+                    fields!(reader => 1 key: parse, 2 only_if: message);
+                    Self::DeleteKey { key: required(key, "key")?, only_if: required(only_if, "condition")? }
+                }
+                6 => Self::Transact(Transaction::decode(reader)?),
+                7 => {
+                    fields!(reader => 1 config: message, 2 document: message, 3 only_if: message);
+                    let (config, document) = (required(config, "config")?, required(document, "document")?);
+                    Self::PutConfig { config, document, only_if: required(only_if, "condition")? }
+                }
+                8 => {
+                    fields!(reader => 1 config: message, 2 only_if: message);
+                    Self::DeleteConfig { config: required(config, "config")?, only_if: required(only_if, "condition")? }
+                }
+                9 => {
+                    fields!(reader => 1 through: number);
+                    Self::ForgetRequests { through: required(through, "through")? }
+                }
+                10 => {
+                    fields!(reader => 1 through: number);
+                    Self::Compact { through: Revision::new(required(through, "through")?) }
+                }
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+impl Encode for MemberRecord {
+    fn encode(&self, writer: &mut Writer) {
+        writer.text(1, self.name.as_str());
+        writer.text(2, self.incarnation.as_str());
+        writer.text(3, &self.url);
+        writer.text(4, &self.version);
+        writer.number(5, self.features.get());
+    }
+}
+
+impl Decode for MemberRecord {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 name: parse, 2 incarnation: parse, 3 url: text, 4 version: text, 5 features: number);
+        Ok(Self {
+            name: required(name, "name")?,
+            incarnation: required(incarnation, "incarnation")?,
+            url: required(url, "url")?,
+            version: required(version, "version")?,
+            features: FeatureLevel::new(required(features, "features")?),
+        })
+    }
+}
+
+impl Encode for ConfigId {
+    fn encode(&self, writer: &mut Writer) {
+        writer.text(1, self.namespace.as_str());
+        writer.text(2, self.name.as_str());
+    }
+}
+
+impl Decode for ConfigId {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 namespace: parse, 2 name: parse);
+        Ok(Self { namespace: required(namespace, "namespace")?, name: required(name, "name")? })
+    }
+}
+
+impl Encode for ConfigDocument {
+    fn encode(&self, writer: &mut Writer) {
+        encode_data(writer, 1, &self.data);
+        writer.number(2, u64::from(self.history_limit));
+        if let Some(version) = self.rollback_to {
+            writer.number(3, version.get());
+        }
+    }
+}
+
+impl Decode for ConfigDocument {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let (mut data, mut limit, mut rollback_to) = (BTreeMap::new(), None, None);
+        while let Some((field, value)) = reader.next()? {
+            match field {
+                1 => decode_datum(&mut data, value)?,
+                2 => limit = Some(value.number()?),
+                3 => rollback_to = Some(Version::new(value.number()?)),
+                _ => {}
+            }
+        }
+        let history_limit = u32::try_from(required(limit, "history limit")?)
+            .map_err(|_| DecodeError::new("the history limit is too large"))?;
+        Ok(Self { data, history_limit, rollback_to })
+    }
+}
+
+impl Encode for KeyCondition {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Always => writer.number(1, 1),
+            Self::Absent => writer.number(2, 1),
+            Self::Present => writer.number(3, 1),
+            Self::ModifiedAt(revision) => writer.number(4, revision.get()),
+        }
+    }
+}
+
+impl Decode for KeyCondition {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "condition", |variant, value| {
+            Ok(Some(match variant {
+                1 => Self::Always,
+                2 => Self::Absent,
+                3 => Self::Present,
+                4 => Self::ModifiedAt(Revision::new(value.number()?)),
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+impl Encode for ConfigCondition {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Always => writer.number(1, 1),
+            Self::Absent => writer.number(2, 1),
+            Self::Present => writer.number(3, 1),
+            Self::VersionIs(version) => writer.number(4, version.get()),
+        }
+    }
+}
+
+impl Decode for ConfigCondition {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "condition", |variant, value| {
+            Ok(Some(match variant {
+                1 => Self::Always,
+                2 => Self::Absent,
+                3 => Self::Present,
+                4 => Self::VersionIs(Version::new(value.number()?)),
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
+
+impl Encode for Transaction {
+    fn encode(&self, writer: &mut Writer) {
+        self.compare.iter().for_each(|compare| writer.message(1, compare));
+        self.success.iter().for_each(|operation| writer.message(2, operation));
+        self.failure.iter().for_each(|operation| writer.message(3, operation));
+    }
+}
+
+impl Decode for Transaction {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let mut transaction = Self { compare: Vec::new(), success: Vec::new(), failure: Vec::new() };
+        while let Some((field, value)) = reader.next()? {
+            match field {
+                1 => transaction.compare.push(value.message()?),
+                2 => transaction.success.push(value.message()?),
+                3 => transaction.failure.push(value.message()?),
+                _ => {}
+            }
+        }
+        Ok(transaction)
+    }
+}
+
+impl Encode for Compare {
+    fn encode(&self, writer: &mut Writer) {
+        writer.text(1, self.key.as_str());
+        writer.number(
+            2,
+            match self.relation {
+                Relation::Equal => 1,
+                Relation::NotEqual => 2,
+                Relation::Less => 3,
+                Relation::Greater => 4,
+            },
+        );
+        writer.nested(3, |w| match &self.target {
+            CompareTarget::Version(version) => w.number(1, version.get()),
+            CompareTarget::CreateRevision(revision) => w.number(2, revision.get()),
+            CompareTarget::ModRevision(revision) => w.number(3, revision.get()),
+            CompareTarget::Value(value) => w.bytes(4, value),
+        });
+    }
+}
+
+impl Decode for Compare {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 key: parse, 2 relation: number, 3 target: bytes);
+        let relation = match required(relation, "relation")? {
+            1 => Relation::Equal,
+            2 => Relation::NotEqual,
+            3 => Relation::Less,
+            4 => Relation::Greater,
+            other => return Err(DecodeError::unknown("relation", other)),
+        };
+        let target = choice(Reader::new(required(target, "target")?), "target", |variant, value| {
+            Ok(Some(match variant {
+                1 => CompareTarget::Version(Version::new(value.number()?)),
+                2 => CompareTarget::CreateRevision(Revision::new(value.number()?)),
+                3 => CompareTarget::ModRevision(Revision::new(value.number()?)),
+                4 => CompareTarget::Value(value.bytes()?),
+                _ => return Ok(None),
+            }))
+        })?;
+        Ok(Self { key: required(key, "key")?, relation, target })
+    }
+}
+
+impl Encode for KeyOperation {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Get(key) => writer.text(1, key.as_str()),
+            Self::Put { key, value } => writer.nested(2, |w| {
+                w.text(1, key.as_str());
+                w.bytes(2, value);
+            }),
+            Self::Delete(key) => writer.text(3, key.as_str()),
+        }
+    }
+}
+
+impl Decode for KeyOperation {
+    fn decode(reader: Reader) -> Result<Self, DecodeError> {
+        choice(reader, "operation", |variant, value| {
+            Ok(Some(match variant {
+                1 => Self::Get(value.parse()?),
+                2 => {
+                    let mut reader = Reader::new(value.bytes()?);
+                    fields!(reader => 1 key: parse, 2 value: bytes);
+                    Self::Put { key: required(key, "key")?, value: required(value, "value")? }
+                }
+                3 => Self::Delete(value.parse()?),
+                _ => return Ok(None),
+            }))
+        })
+    }
+}
