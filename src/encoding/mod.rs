@@ -116,9 +116,14 @@ impl Writer {
 
     /// A nested value that `write` puts together.
     pub fn nested(&mut self, field: u32, write: impl FnOnce(&mut Writer)) {
-        let mut inner = Writer::default();
-        write(&mut inner);
-        self.bytes(field, &inner.buffer);
+        self.varint(u64::from(field) << 3 | DELIMITED);
+        let start = self.buffer.len();
+        write(self);
+        // The length is known only now; it goes in front of what was written.
+        let end = self.buffer.len();
+        self.varint((end - start) as u64);
+        let prefix = self.buffer.len() - end;
+        self.buffer[start..].rotate_right(prefix);
     }
 
     /// Everything written so far.

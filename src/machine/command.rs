@@ -110,10 +110,18 @@ impl fmt::Display for ConfigId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigDocument {
     pub data: BTreeMap<DocumentKey, String>,
-    /// How many versions are kept, the current one included: 1 to 100.
+    /// How many versions are kept, the current one included: 1 to 100 (0 counts as 1). A smaller number than before
+    /// takes effect with the next version.
     pub history_limit: u32,
     /// While set, the content of that version is served and `data` is set aside.
     pub rollback_to: Option<Version>,
+}
+
+impl ConfigDocument {
+    /// Bytes of its data, keys included.
+    pub(super) fn bytes(&self) -> u64 {
+        self.data.iter().map(|(key, text)| (key.as_str().len() + text.len()) as u64).sum()
+    }
 }
 
 /// What must hold of a key for a command to change it.

@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::codec::{decode_config_record, encode_config_record};
 use super::command::{ConfigCondition, ConfigDocument, ConfigId};
-use super::limits::Limits;
 use super::outcome::Rejection;
 use super::table::{Schema, Table};
 use crate::encoding::{DecodeError, Encode, Reader, Writer, fields, required};
@@ -159,18 +158,14 @@ impl Configs {
         owner: ConfigOwner,
         revision: Revision,
         at: Timestamp,
-        limits: &Limits,
     ) -> Result<ConfigPlan, Rejection> {
-        let bytes = document.data.iter().map(|(key, text)| key.as_str().len() + text.len()).sum::<usize>() as u64;
-        limits.check_config(bytes, u64::from(document.history_limit))?;
         let current = self.get(id);
-        let data = match document.rollback_to {
-            None => &document.data,
+        let rolled_back = current.filter(|record| record.rollback_of == document.rollback_to);
+        let data = match (document.rollback_to, rolled_back) {
+            (None, _) => &document.data,
             // The rollback was done, and the version that it names may have left the history since.
-            Some(version) if current.is_some_and(|record| record.rollback_of == Some(version)) => {
-                &current.expect("it was just seen").data
-            }
-            Some(version) => &self.version(id, version).ok_or_else(|| self.no_such_version(id, version))?.data,
+            (Some(_), Some(record)) => &record.data,
+            (Some(version), None) => &self.version(id, version).ok_or_else(|| self.no_such_version(id, version))?.data,
         };
         let content_hash = content_hash(data);
         match current {
@@ -219,7 +214,7 @@ impl Configs {
 }
 
 /// SHA-256 over every key and text, each with its length in front.
-fn content_hash(data: &BTreeMap<DocumentKey, String>) -> String {
+pub(super) fn content_hash(data: &BTreeMap<DocumentKey, String>) -> String {
     let mut hash = Sha256::new();
     for part in data.iter().flat_map(|(key, text)| [key.as_str(), text.as_str()]) {
         hash.update((part.len() as u64).to_be_bytes());

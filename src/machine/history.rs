@@ -41,9 +41,10 @@ impl Schema for UndoRows {
     }
 
     fn decode(mut reader: Reader) -> Result<(Self::Key, Self::Value), DecodeError> {
-        fields!(reader => 1 key: text, 2 revision: number, 3 before: bytes);
+        fields!(reader => 1 key: parse, 2 revision: number, 3 before: bytes);
+        let key: Key = required(key, "key")?;
         let before = before.map(|bytes| decode_key_record(Reader::new(bytes))).transpose()?;
-        Ok(((required(key, "key")?, Revision::new(required(revision, "revision")?)), before))
+        Ok(((key.as_str().to_owned(), Revision::new(required(revision, "revision")?)), before))
     }
 }
 

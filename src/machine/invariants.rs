@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use super::Machine;
+use super::config::content_hash;
 use super::table::{Schema, Table};
 
 /// An invariant that does not hold: a bug of ours.
@@ -27,7 +28,11 @@ impl Machine {
         counted("past configs are counted right", &self.configs.past)?;
         counted("requests are counted right", &self.requests.rows)?;
         self.keys_are_not_newer_than_the_present()?;
+        self.the_past_leads_to_the_present()?;
         self.past_configs_belong_to_a_config()?;
+        self.configs_have_the_hash_of_their_data()?;
+        self.leadership_began_in_the_log()?;
+        self.windows_keep_to_their_limits()?;
         ensure("the history's index matches its table", self.keys.history.is_consistent(), || {
             format!("{:?}", self.keys.history)
         })?;
@@ -47,6 +52,45 @@ impl Machine {
                 format!("key {key}: {meta:?} at revision {}", self.revision())
             })
         })
+    }
+
+    /// What a key was before one change is what the change before it made.
+    fn the_past_leads_to_the_present(&self) -> Result<(), Violation> {
+        let mut changes = self.keys.history.table().iter().peekable();
+        while let Some(((key, revision), _)) = changes.next() {
+            let made = match changes.peek() {
+                Some(((next, _), before)) if next == key => before.as_ref(),
+                Some(_) | None => self.keys.rows.get(key.as_str()),
+            };
+            let fits = made.is_none_or(|record| record.meta.mod_revision == *revision);
+            ensure("the past leads to the present", fits, || {
+                format!("key {key} was changed at revision {revision}, and then stood at {:?}", made.map(|r| r.meta))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn configs_have_the_hash_of_their_data(&self) -> Result<(), Violation> {
+        let present = self.configs.rows.iter().map(|(id, record)| (id, record));
+        let past = self.configs.past.iter().map(|((id, _), record)| (id, record));
+        present.chain(past).try_for_each(|(id, record)| {
+            let matches = record.content_hash == content_hash(&record.data) && record.revision <= self.revision();
+            ensure("a config has the hash of its data", matches, || format!("config {id} version {}", record.version))
+        })
+    }
+
+    fn leadership_began_in_the_log(&self) -> Result<(), Violation> {
+        let Some(record) = self.leadership() else { return Ok(()) };
+        let began = self.applied().is_some_and(|applied| record.leadership.get() <= applied.get());
+        ensure("a leadership began at an entry of the log", began, || format!("{record:?}, applied {:?}", self.applied))
+    }
+
+    fn windows_keep_to_their_limits(&self) -> Result<(), Violation> {
+        let (past, requests) = (self.keys.history.table(), &self.requests.rows);
+        let within = past.bytes() <= self.limits.history_bytes
+            && requests.len() <= self.limits.requests
+            && requests.bytes() <= self.limits.request_bytes;
+        ensure("windows keep to their limits", within, || format!("past {past:?}, requests {requests:?}"))
     }
 
     fn past_configs_belong_to_a_config(&self) -> Result<(), Violation> {

@@ -172,16 +172,18 @@ impl Keys {
         if holds { Ok(()) } else { Err(current) }
     }
 
-    /// Sets a key in `revision`.
-    pub(super) fn put(&mut self, key: &Key, value: Bytes, revision: Revision) -> KeyMeta {
+    /// Sets a key in `revision` and returns what it is now.
+    pub(super) fn put(&mut self, key: &Key, value: &Bytes, revision: Revision) -> KeyRecord {
         let before = self.get(key).cloned();
         let meta = match &before {
             Some(record) => KeyMeta { mod_revision: revision, version: record.meta.version.next(), ..record.meta },
             None => KeyMeta { create_revision: revision, mod_revision: revision, version: Version::new(1) },
         };
         self.history.record(key, revision, before);
-        self.rows.insert(key.clone(), KeyRecord { meta, value });
-        meta
+        // A copy: the value is a part of a larger buffer, which it would keep in memory for as long as it lives.
+        let record = KeyRecord { meta, value: Bytes::copy_from_slice(value) };
+        self.rows.insert(key.clone(), record.clone());
+        record
     }
 
     /// Removes a key in `revision` and returns its numbers.

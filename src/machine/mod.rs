@@ -35,6 +35,7 @@ pub use invariants::Violation;
 pub use keys::Keys;
 pub use limits::Limits;
 
+use bytes::Bytes;
 use cluster::Cluster;
 use command::{
     Action, Author, Command, ConfigCondition, ConfigDocument, ConfigId, KeyCondition, MemberRecord, Transaction,
@@ -194,13 +195,11 @@ impl Machine {
         Ok(Effect::LeadershipBegun(leadership))
     }
 
-    fn put_key(&mut self, key: &Key, value: &bytes::Bytes, only_if: KeyCondition, turn: &mut Turn) -> Outcome {
+    fn put_key(&mut self, key: &Key, value: &Bytes, only_if: KeyCondition, turn: &mut Turn) -> Outcome {
         self.limits.check_value(value.len() as u64)?;
         self.check_key(key, only_if)?;
         self.limits.check_growth(self.state_bytes())?;
-        let meta = self.keys.put(key, value.clone(), turn.revision);
-        turn.changes.push(Change::KeyPut { key: key.clone(), meta, value: value.clone() });
-        Ok(Effect::KeyPut(meta))
+        Ok(Effect::KeyPut(txn::put(key, value, &mut self.keys, turn.revision, &mut turn.changes)))
     }
 
     fn delete_key(&mut self, key: &Key, only_if: KeyCondition, turn: &mut Turn) -> Outcome {
@@ -229,8 +228,9 @@ impl Machine {
         owner: ConfigOwner,
         turn: &mut Turn,
     ) -> Outcome {
+        self.limits.check_config(document.bytes(), u64::from(document.history_limit))?;
         self.configs.check(config, owner, only_if)?;
-        let record = match self.configs.plan(config, document, owner, turn.revision, turn.at, &self.limits)? {
+        let record = match self.configs.plan(config, document, owner, turn.revision, turn.at)? {
             ConfigPlan::Unchanged(record) => {
                 let (version, revision) = (record.version, record.revision);
                 return Ok(Effect::ConfigPut { version, revision, changed: false });

@@ -84,7 +84,8 @@ impl Machine {
         let mut machine = Self::new(limits);
         let mut scalars = None;
         for record in records {
-            let mut reader = Reader::new(record?);
+            // A copy: a row lives longer than the buffer in which it came with many others.
+            let mut reader = Reader::new(Bytes::copy_from_slice(&record?));
             while let Some((table, row)) = reader.next()? {
                 let row = row.bytes()?;
                 match table {

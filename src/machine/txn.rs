@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::command::{Compare, CompareTarget, KeyOperation, Relation, Transaction};
 use super::event::Change;
 use super::keys::{KeyRecord, Keys};
 use super::limits::Limits;
-use super::outcome::{Effect, Measured, OperationResult, Outcome, Rejection};
+use super::outcome::{Effect, KeyMeta, Measured, OperationResult, Outcome, Rejection};
 use crate::types::{Key, Revision};
 
 /// Whether a transaction is one that may be tried.
@@ -52,23 +54,21 @@ pub(super) fn execute(
 ) -> Outcome {
     let results = operations.iter().map(|operation| match operation {
         KeyOperation::Get(key) => OperationResult::Got(keys.get(key).map(|record| (record.meta, record.value.clone()))),
-        KeyOperation::Put { key, value } => {
-            let meta = keys.put(key, value.clone(), revision);
-            changes.push(Change::KeyPut { key: key.clone(), meta, value: value.clone() });
-            OperationResult::Put(meta)
-        }
+        KeyOperation::Put { key, value } => OperationResult::Put(put(key, value, keys, revision, changes)),
         KeyOperation::Delete(key) => OperationResult::Deleted(delete(key, keys, revision, changes)),
     });
     Ok(Effect::Transacted { succeeded, results: results.collect() })
 }
 
+/// Sets a key and tells of it.
+pub(super) fn put(key: &Key, value: &Bytes, keys: &mut Keys, revision: Revision, changes: &mut Vec<Change>) -> KeyMeta {
+    let KeyRecord { meta, value } = keys.put(key, value, revision);
+    changes.push(Change::KeyPut { key: key.clone(), meta, value });
+    meta
+}
+
 /// Deletes a key, if it is there, and tells of it.
-pub(super) fn delete(
-    key: &Key,
-    keys: &mut Keys,
-    revision: Revision,
-    changes: &mut Vec<Change>,
-) -> Option<super::outcome::KeyMeta> {
+pub(super) fn delete(key: &Key, keys: &mut Keys, revision: Revision, changes: &mut Vec<Change>) -> Option<KeyMeta> {
     let meta = keys.delete(key, revision)?;
     changes.push(Change::KeyDeleted { key: key.clone() });
     Some(meta)
