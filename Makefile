@@ -1,0 +1,49 @@
+# What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
+
+.DEFAULT_GOAL := help
+.PHONY: help dev build check test lint fast sim planted process tools
+
+# How long the randomised rings run: short or full.
+export QUORATE_TEST_EFFORT ?= short
+
+# The simulator is the same code under another runtime, in a target folder of its own.
+SIMULATED := CARGO_TARGET_DIR=target-sim RUSTFLAGS="--cfg tokio_unstable --cfg quorate_sim" cargo test --locked
+
+# Rings that take seconds.
+FAST := --lib --bins --test shape --test checkers
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: ## Run three members on this machine, with the resources of examples/
+	cargo run --locked --quiet -- dev
+
+build: ## Build the optimised binary, target/release/quorate
+	cargo build --locked --release
+
+test: tools lint fast sim planted process ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
+
+check: lint fast sim ## Run every ring that needs no privilege and fits in ten minutes
+	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool)
+	@echo
+	@echo "not run: planted (builds the simulator six times over; make planted)"
+	@command -v promtool > /dev/null || echo "not run: the check of /metrics by promtool (make tools installs it, as root)"
+
+lint: ## Check format and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+fast: ## Run the rings that take seconds
+	cargo test --locked $(FAST)
+
+sim: ## Run the simulator; QUORATE_SIM_SEED=N replays one seed
+	$(SIMULATED) --test sim -- --nocapture
+
+planted: ## Prove the simulator: known bugs, planted one by one, must each be caught by name
+	cargo test --locked --test planted -- --nocapture
+
+process: ## Kill real members on loopback, and more
+	cargo test --locked --test process -- --nocapture
+
+tools: ## Install what the tests need: promtool (Debian package prometheus)
+	@command -v promtool > /dev/null || { apt-get update && apt-get install --yes --no-install-recommends prometheus; }
