@@ -1,0 +1,7 @@
+//! What several rings share. Each ring includes this folder as a module of its own.
+
+pub mod effort;
+pub mod history;
+pub mod linearizability;
+pub mod register;
+pub mod revisions;
