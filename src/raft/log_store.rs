@@ -334,11 +334,13 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        let (mut cached, first_cached) = {
+        let (from, to, mut cached, first_cached) = {
             let memory = self.shared.memory();
-            let cached: Vec<_> =
-                memory.cache.range(from..to.max(from)).map(|(_, cached)| cached.entry.clone()).collect();
-            (cached, memory.cache.first_key_value().map(|(index, _)| *index))
+            // The file may still hold what was purged or truncated.
+            let from = from.max(memory.purged.map_or(0, |purged| purged.index() + 1));
+            let to = to.min(memory.last.map_or(0, |last| last.index() + 1)).max(from);
+            let cached: Vec<_> = memory.cache.range(from..to).map(|(_, cached)| cached.entry.clone()).collect();
+            (from, to, cached, memory.cache.first_key_value().map(|(index, _)| *index))
         };
         let to_read = first_cached.unwrap_or(to).min(to);
         if from >= to_read {
@@ -413,7 +415,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let number = {
             let mut memory = self.shared.memory();
             memory.truncate_from(from);
-            memory.last = last_log_id.or(memory.purged);
+            memory.last = memory.last.min(last_log_id).max(memory.purged);
             memory.next_job()
         };
         self.submit(number, Change::TruncateFrom(from), Done::Nobody).await

@@ -6,6 +6,8 @@ mod clock;
 mod codec;
 mod log_store;
 pub mod record;
+mod snapshot_store;
+mod state_machine;
 mod status;
 mod type_config;
 pub mod volume;
