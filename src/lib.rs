@@ -17,6 +17,9 @@ pub mod types;
 pub mod encoding;
 pub mod tasks;
 
+pub mod settings;
+pub mod telemetry;
+
 pub mod machine;
 pub mod raft;
 pub mod watch;

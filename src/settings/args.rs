@@ -1,0 +1,279 @@
+//! What people type, as written: nothing here checks more than clap can say in its own words.
+//!
+//! The settings of a member are texts here, because each may also come from the environment or from a file; `member.rs`
+//! turns whichever was given into what is meant. The arguments of the other commands are used as they are.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "quorate",
+    version,
+    about = "Leader election and replicated configuration",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 not found, 4 unavailable (try again).",
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one member of a cluster
+    Serve(Box<ServeArgs>),
+    /// Run three members on this machine, with resources from a folder of YAML
+    Dev(DevArgs),
+    /// Show who leads, the members and the quorum; answers without a quorum too
+    Status(StatusArgs),
+    /// Read configs or keys
+    #[command(subcommand)]
+    Get(GetCommand),
+    /// Write a config or a key
+    #[command(subcommand)]
+    Put(PutCommand),
+    /// Follow changes until interrupted
+    #[command(subcommand)]
+    Watch(WatchCommand),
+    /// Write the ReplicatedConfig documents of YAML files to the cluster over HTTP
+    Apply(ApplyArgs),
+    /// Move Raft leadership to another member
+    Transfer(TransferArgs),
+}
+
+/// The settings of one member. Precedence: flag, then environment, then settings file, then default.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "Every setting may also stand in the file given by --settings, under its name in camel case \
+                        (dataDir: /var/lib/quorate). Precedence: flag, environment, file, default.")]
+pub struct ServeArgs {
+    /// YAML file with settings
+    #[arg(long, env = "QUORATE_SETTINGS", value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+
+    /// Name of this member: a DNS label, the pod's name in Kubernetes
+    #[arg(long, env = "QUORATE_NAME", value_name = "NAME", help_heading = "Identity")]
+    pub name: Option<String>,
+    /// Directory of this member's log, vote and snapshots [default: quorate-data/NAME]
+    #[arg(long, env = "QUORATE_DATA_DIR", value_name = "DIR", help_heading = "Identity")]
+    pub data_dir: Option<String>,
+    /// All members that found the cluster, this one included: NAME=HOST:PORT of each member port
+    #[arg(long, env = "QUORATE_INITIAL_CLUSTER", value_name = "NAME=HOST:PORT,...", help_heading = "Identity")]
+    pub initial_cluster: Option<String>,
+
+    /// Where the HTTP API listens [default: 127.0.0.1:17400]
+    #[arg(long, env = "QUORATE_HTTP", value_name = "IP:PORT", help_heading = "Addresses")]
+    pub http: Option<String>,
+    /// Where health and metrics are served [default: 127.0.0.1:17410]
+    #[arg(long, env = "QUORATE_HEALTH", value_name = "IP:PORT", help_heading = "Addresses")]
+    pub health: Option<String>,
+    /// Where other members connect [default: 127.0.0.1:17420]
+    #[arg(long, env = "QUORATE_MEMBER_LISTEN", value_name = "IP:PORT", help_heading = "Addresses")]
+    pub member_listen: Option<String>,
+    /// How applications reach the HTTP API [default: http:// and --http]
+    #[arg(long, env = "QUORATE_ADVERTISE_HTTP", value_name = "URL", help_heading = "Addresses")]
+    pub advertise_http: Option<String>,
+    /// How other members reach this one [default: its entry in --initial-cluster]
+    #[arg(long, env = "QUORATE_ADVERTISE_MEMBER", value_name = "HOST:PORT", help_heading = "Addresses")]
+    pub advertise_member: Option<String>,
+
+    /// Folder of YAML with ReplicatedConfig documents to replicate; the same on every member
+    #[arg(long, env = "QUORATE_RESOURCES", value_name = "DIR", help_heading = "Resources")]
+    pub resources: Option<String>,
+    /// Which resources are served: those whose spec.cluster is this name [default: default]
+    #[arg(long, env = "QUORATE_CLUSTER", value_name = "NAME", help_heading = "Resources")]
+    pub cluster: Option<String>,
+
+    /// Pause between the Raft leader's heartbeats [default: 100ms]
+    #[arg(long, env = "QUORATE_HEARTBEAT", value_name = "DURATION", help_heading = "Timing")]
+    pub heartbeat: Option<String>,
+    /// Shortest election timeout, at least twice the heartbeat [default: 300ms]
+    #[arg(long, env = "QUORATE_ELECTION_MIN", value_name = "DURATION", help_heading = "Timing")]
+    pub election_min: Option<String>,
+    /// Longest election timeout, more than the shortest [default: 600ms]
+    #[arg(long, env = "QUORATE_ELECTION_MAX", value_name = "DURATION", help_heading = "Timing")]
+    pub election_max: Option<String>,
+    /// How long an orderly stop may take [default: 10s]
+    #[arg(long, env = "QUORATE_STOP_TIMEOUT", value_name = "DURATION", help_heading = "Timing")]
+    pub stop_timeout: Option<String>,
+    /// Stop when standard input ends, as it does when the parent process is gone [default: false]
+    #[arg(
+        long,
+        env = "QUORATE_STOP_WITH_PARENT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Timing"
+    )]
+    pub stop_with_parent: Option<String>,
+
+    /// Least level that is logged, and per module: info,quorate::raft=debug [default: info]
+    #[arg(long, env = "QUORATE_LOG", value_name = "LEVEL,MODULE=LEVEL,...", help_heading = "Logs")]
+    pub log: Option<String>,
+    /// Form of the log: text or json [default: text]
+    #[arg(long, env = "QUORATE_LOG_FORMAT", value_name = "FORMAT", help_heading = "Logs")]
+    pub log_format: Option<String>,
+}
+
+/// `quorate dev`
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Folder of YAML with ReplicatedConfig documents
+    #[arg(default_value = "examples", value_name = "DIR")]
+    pub resources: PathBuf,
+    /// Where the members keep their data and logs
+    #[arg(long, default_value = ".quorate/dev", value_name = "DIR")]
+    pub state: PathBuf,
+    /// Empty the state folder first
+    #[arg(long)]
+    pub fresh: bool,
+    /// First of the ports: HTTP on this and the next two, health 10 and members 20 further up
+    #[arg(long, default_value_t = 17_400, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    pub base_port: u16,
+}
+
+/// How to reach a cluster, and how to print what it says.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// HTTP URLs of members; any member will do, the others are tried when one does not answer
+    #[arg(
+        long,
+        env = "QUORATE_ENDPOINTS",
+        value_name = "URL,...",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:17400,http://127.0.0.1:17401,http://127.0.0.1:17402",
+        global = true,
+        help_heading = "Cluster"
+    )]
+    pub endpoints: Vec<String>,
+    /// How long to wait for an answer, all endpoints together
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = super::duration, global = true, help_heading = "Cluster")]
+    pub timeout: std::time::Duration,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table, value_name = "FORMAT", global = true, help_heading = "Cluster")]
+    pub output: Output,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+    Yaml,
+}
+
+/// `quorate status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `quorate get`
+#[derive(Debug, Subcommand)]
+pub enum GetCommand {
+    /// One config (NAMESPACE/NAME), or all of a namespace (NAMESPACE)
+    Config {
+        #[arg(value_name = "NAMESPACE[/NAME]")]
+        target: String,
+        /// Read an older version that is still kept
+        #[arg(long, value_name = "VERSION")]
+        version: Option<u64>,
+        #[command(flatten)]
+        read: ReadArgs,
+    },
+    /// One key, or with --prefix all keys that begin so
+    Kv {
+        #[arg(value_name = "KEY", default_value = "")]
+        key: String,
+        /// Take KEY as a prefix; without KEY every key
+        #[arg(long)]
+        prefix: bool,
+        #[command(flatten)]
+        read: ReadArgs,
+    },
+}
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    /// Answer from the asked member's own state, at once, even without a quorum
+    #[arg(long)]
+    pub stale: bool,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `quorate put`
+#[derive(Debug, Subcommand)]
+pub enum PutCommand {
+    /// Write a config that no custom resource owns
+    Config {
+        #[arg(value_name = "NAMESPACE/NAME")]
+        target: String,
+        /// The whole data: KEY=TEXT, or KEY=@FILE for the text of a file
+        #[arg(value_name = "KEY=TEXT", required = true)]
+        data: Vec<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Write a key
+    Kv {
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// The value, or - to read it from standard input
+        #[arg(value_name = "VALUE")]
+        value: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+/// `quorate watch`
+#[derive(Debug, Subcommand)]
+pub enum WatchCommand {
+    /// Changes of one config
+    Config {
+        #[arg(value_name = "NAMESPACE/NAME")]
+        target: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Changes of keys
+    Kv {
+        /// Only keys that begin so
+        #[arg(value_name = "PREFIX", default_value = "")]
+        prefix: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Changes of the Raft leader
+    Leader {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+/// `quorate apply`
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// YAML file, or folder of YAML files, with ReplicatedConfig documents
+    #[arg(short, long, required = true, value_name = "PATH")]
+    pub filename: Vec<PathBuf>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `quorate transfer`
+#[derive(Debug, Args)]
+pub struct TransferArgs {
+    /// Name of the member that should lead [default: the most caught-up voter]
+    #[arg(value_name = "MEMBER")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
