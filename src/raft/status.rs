@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::types::{ClusterId, Incarnation, LogIndex, MemberId, MemberName, Term};
 
 /// Where a member is between an empty volume and a served request.
@@ -53,8 +55,9 @@ pub struct RaftStatus {
     pub purged: Option<LogIndex>,
     pub voters: BTreeMap<MemberId, MemberNode>,
     pub learners: BTreeMap<MemberId, MemberNode>,
-    /// On the Raft leader: how long ago a quorum last acknowledged it.
-    pub quorum_acknowledged: Option<Duration>,
+    /// On the Raft leader: when a quorum last acknowledged it. A time and not an age, so that it stays true while nothing
+    /// changes.
+    pub quorum_acknowledged: Option<Instant>,
     /// On the Raft leader: the last log index that each other member has.
     pub matched: BTreeMap<MemberId, Option<LogIndex>>,
 }
