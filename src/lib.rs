@@ -20,6 +20,7 @@ pub mod tasks;
 pub mod settings;
 pub mod telemetry;
 
+pub mod coordinator;
 pub mod machine;
 pub mod raft;
 pub mod watch;

@@ -1,0 +1,180 @@
+//! The cluster itself: who is in it, who leads, how far each member is. Always answers, from what this member knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use super::{Coordinator, CoordinatorError};
+use crate::machine::Machine;
+use crate::raft::{MemberNode, PeerStatus, Phase, RaftRole, RaftStatus, Transferred};
+use crate::types::{ClusterId, LogIndex, MemberId, MemberName, Revision, Term, Timestamp};
+
+/// How long other members are waited for when a person asks how the cluster is.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The cluster as one member sees it.
+#[derive(Debug, Clone)]
+pub struct ClusterView {
+    pub phase: Phase,
+    pub cluster: Option<ClusterId>,
+    pub revision: Revision,
+    pub term: Term,
+    pub leader: Option<LeaderView>,
+    pub members: Vec<MemberView>,
+    /// Voters that make a quorum.
+    pub quorum: usize,
+    /// Whether enough voters answer, as far as this member sees.
+    pub available: bool,
+    /// Voters that may still fail.
+    pub tolerance: usize,
+    /// Whether leadership was confirmed by a quorum for this answer; if not, all of it may be old.
+    pub confirmed: bool,
+}
+
+/// The Raft leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaderView {
+    pub member: MemberId,
+    pub name: String,
+    pub url: Option<String>,
+    pub term: Term,
+    pub since: Option<Timestamp>,
+    pub this: bool,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    pub member: MemberId,
+    pub name: String,
+    pub url: Option<String>,
+    pub voter: bool,
+    pub state: MemberState,
+    pub matched: Option<LogIndex>,
+    pub lag_entries: Option<u64>,
+    pub last_contact: Option<Duration>,
+    pub version: Option<String>,
+}
+
+/// What a member does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    Leader,
+    Follower,
+    Candidate,
+    Unreachable,
+}
+
+impl Coordinator {
+    /// What this member knows of consensus. Never waits.
+    pub fn status(&self) -> Arc<RaftStatus> {
+        self.raft.status()
+    }
+
+    /// This member's handle of consensus, for those who wait for its changes.
+    pub fn raft(&self) -> &crate::raft::RaftHandle {
+        &self.raft
+    }
+
+    /// The Raft leader that this member knows of; `None` when there is none.
+    pub fn leader(&self) -> Option<LeaderView> {
+        leader_view(&self.raft.status(), &self.raft.state())
+    }
+
+    /// The cluster, with what every reachable member says of itself. Always answers, within a fraction of a second.
+    pub async fn cluster(&self) -> ClusterView {
+        let deadline = Instant::now() + PATIENCE;
+        let (peers, confirmed) = tokio::join!(self.raft.peers(deadline), self.raft.read(deadline));
+        let (status, state) = (self.raft.status(), self.raft.state());
+        view(&status, &state, &peers, confirmed.is_ok())
+    }
+
+    /// Moves Raft leadership to the member of that name, or to the most caught-up voter.
+    ///
+    /// # Errors
+    /// When there is no such member, nobody could lead, or it did not happen before the deadline.
+    pub async fn transfer_leadership(
+        &self,
+        to: Option<MemberName>,
+        deadline: Instant,
+    ) -> Result<Transferred, CoordinatorError> {
+        let status = self.raft.status();
+        let to = to.map(|name| {
+            let found = status.voters.iter().find(|(_, node)| node.name == name.as_str());
+            found.map(|(member, _)| *member).ok_or(CoordinatorError::NoSuchMember(name))
+        });
+        Ok(self.raft.transfer(to.transpose()?, deadline).await?)
+    }
+}
+
+fn leader_view(status: &RaftStatus, state: &Machine) -> Option<LeaderView> {
+    let member = status.raft_leader?;
+    let record = state.member(member);
+    let node = status.voters.get(&member).or_else(|| status.learners.get(&member));
+    let begun = state.leadership().filter(|leadership| leadership.member == member);
+    Some(LeaderView {
+        member,
+        name: node.map(|node| node.name.clone()).unwrap_or_default(),
+        url: record.map(|record| record.url.clone()),
+        term: status.term,
+        since: begun.map(|leadership| leadership.since),
+        this: status.member == Some(member),
+    })
+}
+
+fn view(status: &RaftStatus, state: &Machine, peers: &BTreeMap<MemberId, PeerStatus>, confirmed: bool) -> ClusterView {
+    let voters = status.voters.iter().map(|(member, node)| (*member, node, true));
+    let learners = status.learners.iter().map(|(member, node)| (*member, node, false));
+    let members: Vec<_> = voters
+        .chain(learners)
+        .map(|(member, node, voter)| member_view(member, node, voter, status, state, peers.get(&member)))
+        .collect();
+    let reachable = members.iter().filter(|member| member.voter && member.state != MemberState::Unreachable).count();
+    let quorum = status.voters.len() / 2 + 1;
+    ClusterView {
+        phase: status.phase.clone(),
+        cluster: status.cluster.clone(),
+        revision: state.revision(),
+        term: status.term,
+        leader: leader_view(status, state),
+        quorum,
+        available: !status.voters.is_empty() && reachable >= quorum,
+        tolerance: reachable.saturating_sub(quorum),
+        members,
+        confirmed,
+    }
+}
+
+fn member_view(
+    member: MemberId,
+    node: &MemberNode,
+    voter: bool,
+    status: &RaftStatus,
+    state: &Machine,
+    peer: Option<&PeerStatus>,
+) -> MemberView {
+    let this = status.member == Some(member);
+    let role = if this { Some(status.role) } else { peer.map(|peer| peer.role) };
+    let last = if this { status.last_log } else { peer.and_then(|peer| peer.last_log) };
+    let matched = status.matched.get(&member).copied().flatten().or(last);
+    let newest = status.last_log.max(peer.and_then(|peer| peer.last_log));
+    let lag = |matched: LogIndex| newest.map_or(0, |newest| newest.get().saturating_sub(matched.get()));
+    let record = state.member(member);
+    MemberView {
+        member,
+        name: node.name.clone(),
+        url: record.map(|record| record.url.clone()),
+        voter,
+        state: match role {
+            Some(RaftRole::Leader) => MemberState::Leader,
+            Some(RaftRole::Candidate) => MemberState::Candidate,
+            Some(RaftRole::Follower | RaftRole::Learner) => MemberState::Follower,
+            None => MemberState::Unreachable,
+        },
+        matched,
+        lag_entries: matched.map(lag),
+        last_contact: if this { Some(Duration::ZERO) } else { peer.map(|peer| peer.round_trip) },
+        version: record.map(|record| record.version.clone()),
+    }
+}

@@ -1,0 +1,116 @@
+//! The only door to the cluster: what can be asked of it, one file a use case.
+//!
+//! HTTP, the operator and the duties call the same functions. They get typed results, and an error that says whether it
+//! happened. Nothing here knows JSON, status codes or resources.
+
+mod cluster;
+mod configs;
+mod error;
+mod keys;
+mod reads;
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+pub use cluster::{ClusterView, LeaderView, MemberState, MemberView};
+pub use configs::ConfigPut;
+pub use error::{CoordinatorError, ErrorKind, Happened};
+pub use keys::Transacted;
+pub use reads::{Consistency, Read};
+
+use crate::machine::command::{Action, Author, Command};
+use crate::machine::outcome::{Answer, Effect, Origin};
+use crate::raft::{Clock, ProposeError, RaftHandle, Unavailable};
+use crate::types::{IdempotencyKey, Leadership, Revision};
+use crate::watch::{Filter, Hub, Subscription};
+
+/// Calls that may be in flight at a time: more would only wait for one another, so they are told to come back.
+const CALLS: usize = 1024;
+
+/// How a write is to be made.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// With a key, a retry is harmless.
+    pub key: Option<IdempotencyKey>,
+    pub deadline: Instant,
+}
+
+/// What a write did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written<T> {
+    /// The revision in which it took effect, or the present one when it changed nothing.
+    pub revision: Revision,
+    /// Whether this is the answer that an earlier try got.
+    pub origin: Origin,
+    pub effect: T,
+}
+
+/// The cluster as its users see it. Clones share it.
+#[derive(Clone)]
+pub struct Coordinator {
+    raft: RaftHandle,
+    hub: Hub,
+    clock: Arc<dyn Clock>,
+    calls: Arc<Semaphore>,
+}
+
+impl Coordinator {
+    /// On top of this member's Raft and the events that it publishes.
+    pub fn new(raft: RaftHandle, hub: Hub, clock: Arc<dyn Clock>) -> Self {
+        Self { raft, hub, clock, calls: Arc::new(Semaphore::new(CALLS)) }
+    }
+
+    /// Watches what `filter` wants, behind the revision `seen`.
+    pub fn watch(&self, filter: Filter, seen: Revision) -> Subscription {
+        self.hub.subscribe(filter, seen)
+    }
+
+    /// Proposes what a duty decided in `leadership`, on this member only.
+    ///
+    /// # Errors
+    /// When this member does not lead any more, or the command is refused.
+    pub async fn propose_duty(
+        &self,
+        leadership: Leadership,
+        action: Action,
+        deadline: Instant,
+    ) -> Result<Written<Effect>, CoordinatorError> {
+        let command = Command { at: self.clock.wall(), author: Author::Duty(leadership), action };
+        written(self.raft.propose_here(command, deadline).await.map(|committed| committed.answer))
+    }
+
+    /// Proposes what a client asks for.
+    async fn propose(&self, action: Action, write: Write) -> Result<Written<Effect>, CoordinatorError> {
+        let _permit = self.admit()?;
+        let command = Command { at: self.clock.wall(), author: Author::Client(write.key), action };
+        written(self.raft.propose(command, write.deadline).await.map(|committed| committed.answer))
+    }
+
+    fn admit(&self) -> Result<SemaphorePermit<'_>, CoordinatorError> {
+        self.calls.try_acquire().map_err(|_| CoordinatorError::NotDone(Unavailable::Overloaded))
+    }
+}
+
+fn written(answer: Result<Answer, ProposeError>) -> Result<Written<Effect>, CoordinatorError> {
+    let Answer { revision, origin, outcome } = answer?;
+    match outcome {
+        Ok(effect) => Ok(Written { revision, origin, effect }),
+        Err(rejection) => Err(CoordinatorError::Rejected { rejection: Box::new(rejection), revision }),
+    }
+}
+
+impl Written<Effect> {
+    /// The effect as the one that this action has.
+    ///
+    /// # Panics
+    /// When the machine answered one action with the effect of another, which is a bug of ours.
+    fn map<T>(self, take: impl FnOnce(Effect) -> Option<T>) -> Written<T> {
+        let Self { revision, origin, effect } = self;
+        let told = format!("{effect:?}");
+        let effect =
+            take(effect).unwrap_or_else(|| panic!("the machine answered with the effect of another action: {told}"));
+        Written { revision, origin, effect }
+    }
+}
