@@ -17,10 +17,12 @@ pub mod types;
 pub mod encoding;
 pub mod tasks;
 
+pub mod machine;
+
 pub mod settings;
 pub mod telemetry;
+pub mod watch;
+
+pub mod raft;
 
 pub mod coordinator;
-pub mod machine;
-pub mod raft;
-pub mod watch;
