@@ -71,7 +71,7 @@ impl Machine {
     }
 
     fn configs_have_the_hash_of_their_data(&self) -> Result<(), Violation> {
-        let present = self.configs.rows.iter().map(|(id, record)| (id, record));
+        let present = self.configs.rows.iter();
         let past = self.configs.past.iter().map(|((id, _), record)| (id, record));
         present.chain(past).try_for_each(|(id, record)| {
             let matches = record.content_hash == content_hash(&record.data) && record.revision <= self.revision();

@@ -1,0 +1,156 @@
+//! Counts what the random commands reached, so that a run which never came to a rule does not pass for a test of it.
+
+use std::collections::BTreeMap;
+
+use quorate::machine::Applied;
+use quorate::machine::command::{Action, Command};
+use quorate::machine::outcome::{Effect, Measured, Origin, Rejection};
+
+/// Everything that must be reached.
+const ALL: [&str; 37] = [
+    "answered again",
+    "asked to found",
+    "asked to announce",
+    "asked to lead",
+    "asked to put a key",
+    "asked to delete a key",
+    "asked for a transaction",
+    "asked to put a config",
+    "asked to delete a config",
+    "asked to forget",
+    "asked to compact",
+    "founded",
+    "announced",
+    "led",
+    "key put",
+    "key deleted",
+    "no key to delete",
+    "transaction succeeded",
+    "transaction took the other branch",
+    "transaction without a change",
+    "config changed",
+    "config unchanged",
+    "config deleted",
+    "no config to delete",
+    "forgot",
+    "compacted",
+    "refused: founded already",
+    "refused: superseded",
+    "refused: key mismatch",
+    "refused: config mismatch",
+    "refused: managed",
+    "refused: no such version",
+    "refused: request reused",
+    "refused: written twice",
+    "refused: state full",
+    "refused: cannot compact",
+    "forgotten early",
+];
+
+#[derive(Default)]
+pub struct Coverage {
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Coverage {
+    pub fn note(&mut self, command: &Command, applied: &Applied) {
+        self.add(asked(&command.action));
+        if applied.answer.origin == Origin::Remembered {
+            return self.add("answered again");
+        }
+        match &applied.answer.outcome {
+            Ok(effect) => {
+                self.add(done(effect));
+                if matches!(effect, Effect::Transacted { .. }) && applied.event.is_none() {
+                    self.add("transaction without a change");
+                }
+            }
+            Err(rejection) => self.add(refused(rejection)),
+        }
+    }
+
+    pub fn add(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (what, count) in &other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+    }
+
+    /// Fails unless everything was reached often enough to mean something.
+    pub fn assert_complete(&self) {
+        let unknown: Vec<_> =
+            self.counts.keys().filter(|what| !ALL.contains(what) && !measures().contains(what)).collect();
+        assert!(unknown.is_empty(), "missing in the list of everything: {unknown:?}");
+        for what in ALL.into_iter().chain(measures()) {
+            let count = self.counts.get(what).copied().unwrap_or(0);
+            println!("{count:>8} {what}");
+            assert!(count >= 20, "only {count} times: {what}");
+        }
+    }
+}
+
+fn measures() -> [&'static str; 4] {
+    [Measured::ValueBytes, Measured::ConfigBytes, Measured::Operations, Measured::HistoryLimit].map(measure)
+}
+
+fn measure(what: Measured) -> &'static str {
+    match what {
+        Measured::ValueBytes => "refused: value too large",
+        Measured::ConfigBytes => "refused: config too large",
+        Measured::Operations => "refused: transaction too large",
+        Measured::HistoryLimit => "refused: history too large",
+    }
+}
+
+fn asked(action: &Action) -> &'static str {
+    match action {
+        Action::FoundCluster { .. } => "asked to found",
+        Action::AnnounceMember { .. } => "asked to announce",
+        Action::BeginLeadership { .. } => "asked to lead",
+        Action::PutKey { .. } => "asked to put a key",
+        Action::DeleteKey { .. } => "asked to delete a key",
+        Action::Transact(_) => "asked for a transaction",
+        Action::PutConfig { .. } => "asked to put a config",
+        Action::DeleteConfig { .. } => "asked to delete a config",
+        Action::ForgetRequests { .. } => "asked to forget",
+        Action::Compact { .. } => "asked to compact",
+    }
+}
+
+fn done(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::ClusterFounded => "founded",
+        Effect::MemberAnnounced => "announced",
+        Effect::LeadershipBegun(_) => "led",
+        Effect::KeyPut(_) => "key put",
+        Effect::KeyDeleted(Some(_)) => "key deleted",
+        Effect::KeyDeleted(None) => "no key to delete",
+        Effect::Transacted { succeeded: true, .. } => "transaction succeeded",
+        Effect::Transacted { succeeded: false, .. } => "transaction took the other branch",
+        Effect::ConfigPut { changed: true, .. } => "config changed",
+        Effect::ConfigPut { changed: false, .. } => "config unchanged",
+        Effect::ConfigDeleted { existed: true } => "config deleted",
+        Effect::ConfigDeleted { existed: false } => "no config to delete",
+        Effect::RequestsForgotten { .. } => "forgot",
+        Effect::Compacted { .. } => "compacted",
+    }
+}
+
+fn refused(rejection: &Rejection) -> &'static str {
+    match rejection {
+        Rejection::AlreadyFounded { .. } => "refused: founded already",
+        Rejection::Superseded { .. } => "refused: superseded",
+        Rejection::KeyMismatch { .. } => "refused: key mismatch",
+        Rejection::ConfigMismatch { .. } => "refused: config mismatch",
+        Rejection::Managed { .. } => "refused: managed",
+        Rejection::NoSuchVersion { .. } => "refused: no such version",
+        Rejection::RequestReused { .. } => "refused: request reused",
+        Rejection::WrittenTwice { .. } => "refused: written twice",
+        Rejection::TooLarge { what, .. } => measure(*what),
+        Rejection::StateFull { .. } => "refused: state full",
+        Rejection::CannotCompact { .. } => "refused: cannot compact",
+    }
+}
