@@ -61,7 +61,7 @@ impl DecodeError {
 macro_rules! fields {
     ($reader:ident => $($number:literal $name:ident: $take:ident),+ $(,)?) => {
         $(let mut $name = None;)+
-        while let Some((field, value)) = $reader.next()? {
+        while let Some((field, value)) = $reader.field()? {
             match field {
                 $($number => $name = Some(value.$take()?),)+
                 _ => {}
@@ -156,7 +156,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the bytes are cut or no encoding at all.
-    pub fn next(&mut self) -> Result<Option<(u32, Value)>, DecodeError> {
+    pub fn field(&mut self) -> Result<Option<(u32, Value)>, DecodeError> {
         while self.rest.has_remaining() {
             let tag = self.varint()?;
             let field = u32::try_from(tag >> 3).map_err(|_| DecodeError::new("a field number is too large"))?;
@@ -291,13 +291,13 @@ mod tests {
         bytes.extend([5 << 3 | 1, 1, 2, 3, 4, 5, 6, 7, 8, 5 << 3 | 5, 1, 2, 3, 4]);
 
         let mut reader = Reader::new(bytes.into());
-        let (field, value) = reader.next().unwrap().unwrap();
+        let (field, value) = reader.field().unwrap().unwrap();
         assert_eq!((field, value.number()), (1, Ok(u64::MAX)));
-        let (field, value) = reader.next().unwrap().unwrap();
+        let (field, value) = reader.field().unwrap().unwrap();
         assert_eq!((field, value.text()), (2, Ok("ä".to_owned())));
-        let (field, value) = reader.next().unwrap().unwrap();
+        let (field, value) = reader.field().unwrap().unwrap();
         assert_eq!((field, value.bytes()), (300, Ok(Bytes::from_static(&[8, 0]))));
-        assert!(reader.next().unwrap().is_none());
+        assert!(reader.field().unwrap().is_none());
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
         let field_ends = [0, 7, whole.len()];
         for end in 0..whole.len() {
             let mut reader = Reader::new(whole.slice(..end));
-            let read = std::iter::from_fn(|| reader.next().transpose()).collect::<Result<Vec<_>, _>>();
+            let read = std::iter::from_fn(|| reader.field().transpose()).collect::<Result<Vec<_>, _>>();
             assert_eq!(read.is_ok(), field_ends.contains(&end), "cut at {end}");
         }
     }
@@ -317,9 +317,9 @@ mod tests {
     #[test]
     fn a_giant_length_is_refused_without_taking_memory() {
         let mut reader = Reader::new(Bytes::from_static(&[2 << 3 | 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]));
-        assert!(reader.next().is_err());
+        assert!(reader.field().is_err());
         let mut reader =
             Reader::new(Bytes::from_static(&[8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]));
-        assert!(reader.next().is_err());
+        assert!(reader.field().is_err());
     }
 }

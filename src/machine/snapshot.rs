@@ -86,7 +86,7 @@ impl Machine {
         for record in records {
             // A copy: a row lives longer than the buffer in which it came with many others.
             let mut reader = Reader::new(Bytes::copy_from_slice(&record?));
-            while let Some((table, row)) = reader.next()? {
+            while let Some((table, row)) = reader.field()? {
                 let row = row.bytes()?;
                 match table {
                     SCALARS => scalars = Some(row),

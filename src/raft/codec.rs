@@ -101,7 +101,7 @@ impl Encode for VoterSet {
 impl Decode for VoterSet {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let mut ids = BTreeSet::new();
-        while let Some((field, value)) = reader.next()? {
+        while let Some((field, value)) = reader.field()? {
             if field == 1 {
                 ids.insert(MemberId::new(value.number()?));
             }
@@ -141,7 +141,7 @@ impl Encode for Wire<Membership> {
 impl Decode for Wire<Membership> {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let (mut voters, mut nodes) = (Vec::new(), BTreeMap::new());
-        while let Some((field, value)) = reader.next()? {
+        while let Some((field, value)) = reader.field()? {
             match field {
                 1 => voters.push(value.message::<VoterSet>()?.0),
                 2 => {
@@ -227,7 +227,7 @@ impl Encode for Wire<AppendEntriesRequest<TypeConfig>> {
 impl Decode for Wire<AppendEntriesRequest<TypeConfig>> {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let (mut vote, mut previous, mut commit, mut entries) = (None, None, None, Vec::new());
-        while let Some((field, value)) = reader.next()? {
+        while let Some((field, value)) = reader.field()? {
             match field {
                 1 => vote = Some(value.message()?),
                 2 => previous = Some(value.message()?),

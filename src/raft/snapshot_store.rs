@@ -88,7 +88,7 @@ impl Encode for Piece {
 
 impl Decode for Piece {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        let (field, value) = required(reader.next()?, "piece")?;
+        let (field, value) = required(reader.field()?, "piece")?;
         match field {
             1 => Ok(Self::Meta(Box::new(value.message::<Wire<SnapshotMeta>>()?.0))),
             2 => Ok(Self::State(value.bytes()?)),

@@ -3,7 +3,11 @@
 //!
 //! A failure names its seed; `QUORATE_MODEL_SEED=N cargo test --test model` replays it alone.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a panic is how a test reports, and the counts are for its reader")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a panic is how a test reports, and the counts are for its reader"
+)]
 
 mod coverage;
 #[path = "../support/effort.rs"]

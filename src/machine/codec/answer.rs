@@ -99,7 +99,7 @@ impl Decode for Effect {
 fn decode_transacted(value: Value) -> Result<Effect, DecodeError> {
     let mut reader = Reader::new(value.bytes()?);
     let (mut succeeded, mut results) = (None, Vec::new());
-    while let Some((field, value)) = reader.next()? {
+    while let Some((field, value)) = reader.field()? {
         match field {
             1 => succeeded = Some(value.flag()?),
             2 => results.push(value.message()?),
@@ -195,7 +195,7 @@ impl Decode for Rejection {
                 }
                 3 => {
                     let (mut key, mut current) = (None, None);
-                    while let Some((field, value)) = reader.next()? {
+                    while let Some((field, value)) = reader.field()? {
                         match field {
                             1 => key = Some(value.parse::<Key>()?),
                             2 => current = decode_maybe(value)?,
@@ -268,7 +268,7 @@ fn encode_numbers(writer: &mut Writer, field: u32, numbers: &[u64]) {
 
 fn decode_numbers<const N: usize>(bytes: Bytes) -> Result<[u64; N], DecodeError> {
     let (mut reader, mut numbers) = (Reader::new(bytes), [None; N]);
-    while let Some((field, value)) = reader.next()? {
+    while let Some((field, value)) = reader.field()? {
         if let Some(number) = usize::try_from(field).ok().and_then(|field| numbers.get_mut(field.wrapping_sub(1))) {
             *number = Some(value.number()?);
         }

@@ -197,7 +197,7 @@ impl Encode for ConfigDocument {
 impl Decode for ConfigDocument {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let (mut data, mut limit, mut rollback_to) = (BTreeMap::new(), None, None);
-        while let Some((field, value)) = reader.next()? {
+        while let Some((field, value)) = reader.field()? {
             match field {
                 1 => decode_datum(&mut data, value)?,
                 2 => limit = Some(value.number()?),
@@ -272,7 +272,7 @@ impl Encode for Transaction {
 impl Decode for Transaction {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let mut transaction = Self { compare: Vec::new(), success: Vec::new(), failure: Vec::new() };
-        while let Some((field, value)) = reader.next()? {
+        while let Some((field, value)) = reader.field()? {
             match field {
                 1 => transaction.compare.push(value.message()?),
                 2 => transaction.success.push(value.message()?),

@@ -18,7 +18,7 @@ fn choice<T>(
     name: &str,
     take: impl FnOnce(u32, Value) -> Result<Option<T>, DecodeError>,
 ) -> Result<T, DecodeError> {
-    let (field, value) = reader.next()?.ok_or_else(|| DecodeError::new(format!("{name} is empty")))?;
+    let (field, value) = reader.field()?.ok_or_else(|| DecodeError::new(format!("{name} is empty")))?;
     take(field, value)?.ok_or_else(|| DecodeError::unknown(name, u64::from(field)))
 }
 

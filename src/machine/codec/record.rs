@@ -54,7 +54,7 @@ pub(in crate::machine) fn encode_config_record(record: &ConfigRecord, writer: &m
 pub(in crate::machine) fn decode_config_record(mut reader: Reader) -> Result<ConfigRecord, DecodeError> {
     let mut data = BTreeMap::new();
     let (mut version, mut revision, mut hash, mut at, mut rollback, mut managed) = (None, None, None, None, None, None);
-    while let Some((field, value)) = reader.next()? {
+    while let Some((field, value)) = reader.field()? {
         match field {
             1 => decode_datum(&mut data, value)?,
             2 => version = Some(Version::new(value.number()?)),
