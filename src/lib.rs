@@ -26,3 +26,5 @@ pub mod watch;
 pub mod raft;
 
 pub mod coordinator;
+
+pub mod operator;
