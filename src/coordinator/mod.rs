@@ -7,6 +7,7 @@ mod cluster;
 mod configs;
 mod error;
 mod keys;
+mod leading;
 mod reads;
 
 use std::sync::Arc;

@@ -8,5 +8,9 @@
 //! `plan.rs` (what to propose), `folder.rs` (a folder and its changes), `intake.rs` (who runs it when).
 
 pub mod documents;
-
+pub mod folder;
+mod intake;
+mod plan;
 pub mod resources;
+
+pub use intake::run;

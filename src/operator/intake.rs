@@ -1,0 +1,175 @@
+//! Makes the cluster hold what a folder declares. Every member runs it; it acts on the Raft leader only, in that leadership.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::documents::Problem;
+use super::folder::{self, FolderChanges, FolderContent};
+use super::plan::{Desired, Plan, plan};
+use crate::coordinator::{Coordinator, CoordinatorError, Written};
+use crate::machine::command::{Action, ConfigId};
+use crate::machine::outcome::Effect;
+use crate::settings::Resources;
+use crate::types::Leadership;
+
+/// Proposals that wait for their commit at a time: they share its sync, and more would only fill the log's queue.
+const IN_FLIGHT: usize = 16;
+/// A proposal that takes longer is decided again from what is there then.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// An editor that replaces a file leaves it missing or empty for a moment: what is gone must be gone twice, this far apart.
+const SURELY_GONE: Duration = Duration::from_millis(30);
+/// Before what the cluster could not do is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Runs until `stopping`.
+pub async fn run(resources: Resources, coordinator: Coordinator, stopping: CancellationToken) {
+    let resources = Arc::new(resources);
+    let mut leadership = None;
+    loop {
+        leadership = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return,
+            changed = coordinator.own_leadership_changes(leadership) => changed,
+            () = work(&resources, &coordinator, leadership) => leadership,
+        };
+    }
+}
+
+/// Works for as long as it is polled, in one leadership; waits when there is none.
+async fn work(resources: &Arc<Resources>, coordinator: &Coordinator, leadership: Option<Leadership>) {
+    match leadership {
+        Some(leadership) => Intake::new(resources, coordinator, leadership).follow().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The work of one leadership.
+struct Intake<'a> {
+    resources: &'a Arc<Resources>,
+    coordinator: &'a Coordinator,
+    leadership: Leadership,
+    /// What was told to be wrong, so that it is told once.
+    told: BTreeSet<Problem>,
+    /// What was gone when last looked.
+    gone: BTreeSet<ConfigId>,
+}
+
+/// When to look again.
+enum Next {
+    AfterChange,
+    After(Duration),
+}
+
+impl<'a> Intake<'a> {
+    fn new(resources: &'a Arc<Resources>, coordinator: &'a Coordinator, leadership: Leadership) -> Self {
+        Self { resources, coordinator, leadership, told: BTreeSet::new(), gone: BTreeSet::new() }
+    }
+
+    /// Looks, acts, and waits for a reason to look again.
+    async fn follow(mut self) {
+        let mut changes = FolderChanges::of(&self.resources.folder);
+        loop {
+            let content = self.look().await;
+            match self.act(content).await {
+                Next::AfterChange => changes.next().await,
+                Next::After(pause) => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    async fn look(&self) -> FolderContent {
+        let resources = Arc::clone(self.resources);
+        let looked = tokio::task::spawn_blocking(move || folder::read(&resources.folder, resources.cluster.as_str()));
+        // The thread can only be lost with the whole runtime; what was not seen is changed by nothing.
+        looked.await.unwrap_or_else(|_| FolderContent { desired: nothing_known(), problems: Vec::new() })
+    }
+
+    async fn act(&mut self, content: FolderContent) -> Next {
+        let FolderContent { desired, mut problems } = content;
+        let mut todo = plan(&desired, self.coordinator.state().configs());
+        let unsure = self.set_aside_what_is_newly_gone(&mut todo);
+        let results = self.propose(todo).await;
+        let mut again = false;
+        for (config, result) in results {
+            match result {
+                Ok(written) => log_done(&config, &written.effect),
+                Err(CoordinatorError::Rejected { rejection, .. }) => {
+                    if let Some(declared) = desired.configs.get(&config) {
+                        problems.push(declared.place.problem(rejection.to_string()));
+                    }
+                }
+                Err(error) => {
+                    warn!(%config, %error, "a resource is not replicated yet; it is tried again");
+                    again = true;
+                }
+            }
+        }
+        self.tell(problems);
+        match (unsure, again) {
+            (true, _) => Next::After(SURELY_GONE),
+            (false, true) => Next::After(AGAIN),
+            (false, false) => Next::AfterChange,
+        }
+    }
+
+    /// Takes the deletes of what was there at the last look out of the plan; whether there were any.
+    fn set_aside_what_is_newly_gone(&mut self, todo: &mut Plan) -> bool {
+        let gone: BTreeSet<_> = todo.deletes.keys().cloned().collect();
+        todo.deletes.retain(|config, _| self.gone.contains(config));
+        let unsure = gone.len() > todo.deletes.len();
+        self.gone = gone;
+        unsure
+    }
+
+    async fn propose(&self, todo: Plan) -> BTreeMap<ConfigId, Result<Written<Effect>, CoordinatorError>> {
+        let actions = todo.puts.into_iter().chain(todo.deletes);
+        let propose = |(config, action): (ConfigId, Action)| async {
+            let deadline = Instant::now() + PATIENCE;
+            (config, self.coordinator.propose_duty(self.leadership, action, deadline).await)
+        };
+        stream::iter(actions.map(propose)).buffer_unordered(IN_FLIGHT).collect().await
+    }
+
+    /// Logs what is newly wrong, and what is right again.
+    fn tell(&mut self, problems: Vec<Problem>) {
+        let problems: BTreeSet<_> = problems.into_iter().collect();
+        for problem in problems.difference(&self.told) {
+            warn!(%problem, "a resource is wrong; the last good version stays");
+        }
+        for problem in self.told.difference(&problems) {
+            info!(%problem, "a problem with a resource is gone");
+        }
+        self.told = problems;
+    }
+}
+
+fn nothing_known() -> Desired {
+    let mut desired = Desired::default();
+    desired.unclear.anything = true;
+    desired
+}
+
+fn log_done(config: &ConfigId, effect: &Effect) {
+    match effect {
+        Effect::ConfigPut { version, revision, changed: true } => {
+            info!(%config, %version, %revision, "replicated what a resource declares");
+        }
+        Effect::ConfigDeleted { existed: true } => info!(%config, "deleted what no resource declares any more"),
+        Effect::ConfigPut { changed: false, .. }
+        | Effect::ConfigDeleted { existed: false }
+        | Effect::ClusterFounded
+        | Effect::MemberAnnounced
+        | Effect::LeadershipBegun(_)
+        | Effect::KeyPut(_)
+        | Effect::KeyDeleted(_)
+        | Effect::Transacted { .. }
+        | Effect::RequestsForgotten { .. }
+        | Effect::Compacted { .. } => {}
+    }
+}
