@@ -85,17 +85,18 @@ pub enum Rejection {
         "decided in leadership {named}, but leadership {current} has begun: decide again on the present Raft leader"
     )]
     Superseded { named: Leadership, current: Leadership },
-    #[error("key {key:?} is not in the state that the request requires: {}", describe_key(.current))]
+    #[error("key \"{key}\" is not in the state that the request requires: {}", describe_key(.current))]
     KeyMismatch { key: Key, current: Option<KeyMeta> },
     #[error("config {config} is not in the state that the request requires: {}", describe_config(.current))]
     ConfigMismatch { config: ConfigId, current: Option<Version> },
     #[error("config {config} is owned by a custom resource: change the resource instead")]
     Managed { config: ConfigId },
-    #[error("config {config} has no version {version} to roll back to; it keeps versions {oldest} to {newest}")]
+    #[error("config {config} has no version {version} to roll back to: {}", describe_versions(*.oldest, *.newest))]
+    /// The versions that there are; both zero when there is no such config.
     NoSuchVersion { config: ConfigId, version: Version, oldest: Version, newest: Version },
-    #[error("idempotency key {key:?} was used for another request: use a new key for a new request")]
+    #[error("idempotency key \"{key}\" was used for another request: use a new key for a new request")]
     RequestReused { key: IdempotencyKey },
-    #[error("key {key:?} is written twice in one transaction: write each key once")]
+    #[error("key \"{key}\" is written twice in one transaction: write each key once")]
     WrittenTwice { key: Key },
     #[error("{what}: {actual}, more than the limit of {limit}")]
     TooLarge { what: Measured, actual: u64, limit: u64 },
@@ -131,6 +132,13 @@ fn describe_key(current: &Option<KeyMeta>) -> String {
     match current {
         Some(meta) => format!("it was last changed at revision {}", meta.mod_revision),
         None => "it does not exist".to_owned(),
+    }
+}
+
+fn describe_versions(oldest: Version, newest: Version) -> String {
+    match newest {
+        Version::ZERO => "it does not exist".to_owned(),
+        _ => format!("it keeps versions {oldest} to {newest}"),
     }
 }
 

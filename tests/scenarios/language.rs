@@ -1,0 +1,284 @@
+//! The words of a story.
+//!
+//! ```text
+//! client: put KEY = VALUE [if CONDITION]      CONDITION: absent, present, at REVISION
+//! client: delete KEY [if CONDITION]
+//! client: transaction                         then lines: "if KEY TARGET RELATION VALUE", "then OPERATION", "else OPERATION"
+//! client: config NAMESPACE/NAME [KEY=TEXT ...] [keep N] [rollback VERSION] [if CONDITION]   ... at VERSION
+//! client: drop NAMESPACE/NAME [if CONDITION]
+//! duty N: forget NUMBER | compact REVISION
+//! member: found NUMBER | announce MEMBER NAME LEVEL | lead MEMBER TERM
+//! read: get KEY [at REVISION] | range [PREFIX*] [after KEY] [limit N] [at REVISION] | configs [NAMESPACE]
+//!     | history NAMESPACE/NAME | cluster | numbers
+//! log: something else | restore | limits NAME=NUMBER ...
+//! ```
+//!
+//! Any command may be a client's (`client`, `client REQUEST` with an idempotency key), a duty's or a member's. `*N` as a
+//! value stands for N times the letter x.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use quorate::machine::Limits;
+use quorate::machine::command::{
+    Action, Author, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition, KeyOperation,
+    MemberRecord, Relation, Transaction,
+};
+use quorate::types::{
+    ClusterId, FeatureLevel, IdempotencyKey, Incarnation, Key, Leadership, MemberId, Namespace, Revision, Term, Version,
+};
+
+pub enum Step {
+    Command(Author, Action),
+    Read(Read),
+    /// A log entry that is no command.
+    NoCommand,
+    Restore,
+    Limits(Box<dyn Fn(&mut Limits)>),
+}
+
+pub enum Read {
+    Get { key: Key, at: Option<Revision> },
+    Range { prefix: String, after: Option<Key>, limit: usize, at: Option<Revision> },
+    Configs(Option<Namespace>),
+    History(ConfigId),
+    Cluster,
+    Numbers,
+}
+
+pub fn parse(lines: &[&str]) -> Result<Step> {
+    let (who, what) = lines[0].split_once(": ").context("a step is WHO: WHAT")?;
+    let mut words = Words(what.split_whitespace().collect());
+    let step = match who.split_once(' ').unwrap_or((who, "")) {
+        ("read", "") => Step::Read(read(&mut words)?),
+        ("log", "") => log(&mut words)?,
+        (author, detail) => Step::Command(self::author(author, detail)?, action(&mut words, &lines[1..])?),
+    };
+    if words.0.is_empty() { Ok(step) } else { bail!("{:?} is too much", words.0) }
+}
+
+/// What is left of a line.
+struct Words<'a>(Vec<&'a str>);
+
+impl<'a> Words<'a> {
+    fn next(&mut self) -> Result<&'a str> {
+        if self.0.is_empty() { bail!("a word is missing at the end") } else { Ok(self.0.remove(0)) }
+    }
+
+    fn parse<T: FromStr<Err: std::fmt::Display>>(&mut self) -> Result<T> {
+        let word = self.next()?;
+        word.parse().map_err(|error| anyhow!("{word}: {error}"))
+    }
+
+    /// Takes `word` and says whether it was next.
+    fn take(&mut self, word: &str) -> bool {
+        let is_next = self.0.first() == Some(&word);
+        if is_next {
+            self.0.remove(0);
+        }
+        is_next
+    }
+
+    /// The value behind `word`, when that is next.
+    fn after<T: FromStr<Err: std::fmt::Display>>(&mut self, word: &str) -> Result<Option<T>> {
+        if self.take(word) { self.parse().map(Some) } else { Ok(None) }
+    }
+}
+
+fn author(author: &str, detail: &str) -> Result<Author> {
+    Ok(match (author, detail) {
+        ("client", "") => Author::Client(None),
+        ("client", request) => Author::Client(Some(IdempotencyKey::new(request)?)),
+        ("duty", leadership) => Author::Duty(Leadership::new(leadership.parse()?)),
+        ("member", "") => Author::Member,
+        _ => bail!("nobody is called {author}"),
+    })
+}
+
+fn action(words: &mut Words<'_>, lines: &[&str]) -> Result<Action> {
+    Ok(match words.next()? {
+        "put" => {
+            let (key, value) = put(words)?;
+            Action::PutKey { key, value, only_if: key_condition(words)? }
+        }
+        "delete" => Action::DeleteKey { key: words.parse()?, only_if: key_condition(words)? },
+        "transaction" => Action::Transact(transaction(lines)?),
+        "config" => {
+            let (config, document) = (config(words)?, document(words)?);
+            Action::PutConfig { config, document, only_if: config_condition(words)? }
+        }
+        "drop" => Action::DeleteConfig { config: config(words)?, only_if: config_condition(words)? },
+        "forget" => Action::ForgetRequests { through: words.parse()? },
+        "compact" => Action::Compact { through: Revision::new(words.parse()?) },
+        "found" => Action::FoundCluster { cluster: ClusterId::from_random(words.parse()?) },
+        "announce" => {
+            let member = MemberId::new(words.parse()?);
+            let (name, level): (&str, u64) = (words.next()?, words.parse()?);
+            let record = MemberRecord {
+                name: name.parse()?,
+                incarnation: Incarnation::from_random(1),
+                url: format!("http://{name}:8080"),
+                version: "0.1.0".to_owned(),
+                features: FeatureLevel::new(level),
+            };
+            Action::AnnounceMember { member, record }
+        }
+        "lead" => Action::BeginLeadership { member: MemberId::new(words.parse()?), term: Term::new(words.parse()?) },
+        other => bail!("{other} is no command"),
+    })
+}
+
+fn put(words: &mut Words<'_>) -> Result<(Key, Bytes)> {
+    let (key, equals, value) = (words.parse()?, words.next()?, words.next()?);
+    if equals == "=" { Ok((key, text(value)?.into())) } else { bail!("{equals} should be =") }
+}
+
+/// A text; `*N` is a long one.
+fn text(word: &str) -> Result<String> {
+    Ok(match word.strip_prefix('*') {
+        Some(length) => "x".repeat(length.parse()?),
+        None => word.to_owned(),
+    })
+}
+
+fn key_condition(words: &mut Words<'_>) -> Result<KeyCondition> {
+    if !words.take("if") {
+        return Ok(KeyCondition::Always);
+    }
+    Ok(match words.next()? {
+        "absent" => KeyCondition::Absent,
+        "present" => KeyCondition::Present,
+        "at" => KeyCondition::ModifiedAt(Revision::new(words.parse()?)),
+        other => bail!("{other} is no condition"),
+    })
+}
+
+fn config_condition(words: &mut Words<'_>) -> Result<ConfigCondition> {
+    if !words.take("if") {
+        return Ok(ConfigCondition::Always);
+    }
+    Ok(match words.next()? {
+        "absent" => ConfigCondition::Absent,
+        "present" => ConfigCondition::Present,
+        "at" => ConfigCondition::VersionIs(Version::new(words.parse()?)),
+        other => bail!("{other} is no condition"),
+    })
+}
+
+fn config(words: &mut Words<'_>) -> Result<ConfigId> {
+    let (namespace, name) = words.next()?.split_once('/').context("a config is NAMESPACE/NAME")?;
+    Ok(ConfigId { namespace: namespace.parse()?, name: name.parse()? })
+}
+
+fn document(words: &mut Words<'_>) -> Result<ConfigDocument> {
+    let mut data = BTreeMap::new();
+    while let Some((key, value)) = words.0.first().and_then(|word| word.split_once('=')) {
+        data.insert(key.parse()?, text(value)?);
+        words.next()?;
+    }
+    let history_limit = words.after("keep")?.unwrap_or(20);
+    Ok(ConfigDocument { data, history_limit, rollback_to: words.after("rollback")?.map(Version::new) })
+}
+
+fn transaction(lines: &[&str]) -> Result<Transaction> {
+    let mut transaction = Transaction { compare: Vec::new(), success: Vec::new(), failure: Vec::new() };
+    for line in lines {
+        let mut words = Words(line.split_whitespace().collect());
+        match words.next()? {
+            "if" => transaction.compare.push(compare(&mut words)?),
+            "then" => transaction.success.push(operation(&mut words)?),
+            "else" => transaction.failure.push(operation(&mut words)?),
+            other => bail!("{other} is no part of a transaction"),
+        }
+        if !words.0.is_empty() {
+            bail!("{:?} is too much", words.0);
+        }
+    }
+    Ok(transaction)
+}
+
+fn compare(words: &mut Words<'_>) -> Result<Compare> {
+    let (key, target, relation) = (words.parse()?, words.next()?, words.next()?);
+    let relation = match relation {
+        "=" => Relation::Equal,
+        "!=" => Relation::NotEqual,
+        "<" => Relation::Less,
+        ">" => Relation::Greater,
+        other => bail!("{other} is no relation"),
+    };
+    let target = match target {
+        "version" => CompareTarget::Version(Version::new(words.parse()?)),
+        "created" => CompareTarget::CreateRevision(Revision::new(words.parse()?)),
+        "changed" => CompareTarget::ModRevision(Revision::new(words.parse()?)),
+        "value" => CompareTarget::Value(text(words.next()?)?.into()),
+        other => bail!("{other} cannot be compared"),
+    };
+    Ok(Compare { key, relation, target })
+}
+
+fn operation(words: &mut Words<'_>) -> Result<KeyOperation> {
+    Ok(match words.next()? {
+        "get" => KeyOperation::Get(words.parse()?),
+        "delete" => KeyOperation::Delete(words.parse()?),
+        "put" => {
+            let (key, value) = put(words)?;
+            KeyOperation::Put { key, value }
+        }
+        other => bail!("{other} is no operation"),
+    })
+}
+
+fn read(words: &mut Words<'_>) -> Result<Read> {
+    Ok(match words.next()? {
+        "get" => Read::Get { key: words.parse()?, at: words.after("at")?.map(Revision::new) },
+        "range" => {
+            let prefix = words.0.first().and_then(|word| word.strip_suffix('*')).map(str::to_owned);
+            if prefix.is_some() {
+                words.next()?;
+            }
+            let (after, limit) = (words.after("after")?, words.after("limit")?.unwrap_or(usize::MAX));
+            let at = words.after("at")?.map(Revision::new);
+            Read::Range { prefix: prefix.unwrap_or_default(), after, limit, at }
+        }
+        "configs" => Read::Configs(if words.0.is_empty() { None } else { Some(words.parse()?) }),
+        "history" => Read::History(config(words)?),
+        "cluster" => Read::Cluster,
+        "numbers" => Read::Numbers,
+        other => bail!("{other} cannot be read"),
+    })
+}
+
+fn log(words: &mut Words<'_>) -> Result<Step> {
+    match words.next()? {
+        "something" if words.take("else") => Ok(Step::NoCommand),
+        "restore" => Ok(Step::Restore),
+        "limits" => {
+            let mut changes = Vec::new();
+            for word in std::mem::take(&mut words.0) {
+                let (name, number) = word.split_once('=').context("a limit is NAME=NUMBER")?;
+                changes.push((name.to_owned(), number.parse::<u32>()?));
+            }
+            Ok(Step::Limits(Box::new(move |limits| {
+                changes.iter().for_each(|(name, number)| limit(limits, name, *number));
+            })))
+        }
+        other => bail!("{other} is not for the log"),
+    }
+}
+
+fn limit(limits: &mut Limits, name: &str, number: u32) {
+    match name {
+        "value_bytes" => limits.value_bytes = number.into(),
+        "config_bytes" => limits.config_bytes = number.into(),
+        "config_versions" => limits.config_versions = number.into(),
+        "operations" => limits.operations = number.into(),
+        "state_bytes" => limits.state_bytes = number.into(),
+        "history_revisions" => limits.history_revisions = number as usize,
+        "history_bytes" => limits.history_bytes = number.into(),
+        "requests" => limits.requests = number as usize,
+        "request_bytes" => limits.request_bytes = number.into(),
+        other => panic!("{other} is no limit"),
+    }
+}
