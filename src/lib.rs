@@ -27,4 +27,5 @@ pub mod raft;
 
 pub mod coordinator;
 
+pub mod api;
 pub mod operator;

@@ -1,0 +1,333 @@
+//! From an HTTP request to valid values. Whatever is wrong becomes a problem document; nothing half-checked goes further.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use tokio::time::{Duration, Instant};
+
+use super::problem::{Problem, ProblemKind};
+use crate::coordinator::{Consistency, Read, Write};
+use crate::machine::command::{ConfigCondition, KeyCondition};
+use crate::types::{IdempotencyKey, Revision, Version};
+
+/// The largest body that is read.
+const BODY: usize = 3 << 19;
+
+/// The deepest nesting of JSON that is read.
+const DEPTH: usize = 64;
+
+/// How long a call waits when it does not say.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest that a call may wait.
+const LONGEST: u64 = 60_000;
+
+/// The parts of the path, decoded.
+#[derive(Debug)]
+pub struct Names<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Names<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(names)| Self(names)).map_err(|rejection| Problem::invalid("path", rejection.body_text()))
+    }
+}
+
+/// A part of the path as a name with a rule.
+///
+/// # Errors
+/// When it breaks the rule.
+pub fn name<T>(pointer: &str, text: &str) -> Result<T, Problem>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    text.parse().map_err(|error: T::Err| Problem::invalid(pointer, error.to_string()))
+}
+
+/// The query parameters: each is taken once, and what nobody takes is an error.
+#[derive(Debug)]
+pub struct Query(BTreeMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut query = BTreeMap::new();
+        for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            if query.insert(name.clone(), value).is_some() {
+                return Err(Problem::invalid(name, "this parameter is given twice"));
+            }
+        }
+        Ok(Self(query))
+    }
+}
+
+/// One part of a query in its form encoding.
+fn decode(text: &str) -> Result<String, Problem> {
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| Problem::invalid("query", "the percent-encoded text is no UTF-8"))
+}
+
+impl Query {
+    /// Takes a parameter, if it is there.
+    ///
+    /// # Errors
+    /// When it is not what it should be.
+    pub fn take<T>(&mut self, name: &str) -> Result<Option<T>, Problem>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let parse = |text: String| {
+            let shown: String = text.chars().take(80).collect();
+            text.parse().map_err(|error: T::Err| Problem::invalid(name, format!("{shown:?} is not valid: {error}")))
+        };
+        self.0.remove(name).map(parse).transpose()
+    }
+
+    /// Takes what says how a read is to be made.
+    ///
+    /// # Errors
+    /// When one of the parameters is wrong.
+    pub fn take_read(&mut self) -> Result<Read, Problem> {
+        let consistency = match self.0.remove("consistency").as_deref() {
+            None | Some("linearizable") => Consistency::Linearizable,
+            Some("stale") => Consistency::Stale,
+            Some(_) => return Err(Problem::invalid("consistency", "it is `linearizable` or `stale`")),
+        };
+        let min_revision = self.take::<u64>("minRevision")?.map(Revision::new);
+        Ok(Read { consistency, min_revision, deadline: self.take_deadline()? })
+    }
+
+    /// Takes until when the call may wait.
+    ///
+    /// # Errors
+    /// When it is no number of milliseconds up to a minute.
+    pub fn take_deadline(&mut self) -> Result<Instant, Problem> {
+        let patience = match self.take::<u64>("timeoutMs")? {
+            None => PATIENCE,
+            Some(millis @ 1..=LONGEST) => Duration::from_millis(millis),
+            Some(_) => return Err(Problem::invalid("timeoutMs", format!("it is a number from 1 to {LONGEST}"))),
+        };
+        Ok(Instant::now() + patience)
+    }
+
+    /// Takes what says how a write is to be made, from the query and the headers.
+    ///
+    /// # Errors
+    /// When one of them is wrong.
+    pub fn take_write(&mut self, headers: &HeaderMap) -> Result<Write, Problem> {
+        let key = header_text(headers, &IDEMPOTENCY_KEY)?.map(|text| name::<IdempotencyKey>("Idempotency-Key", text));
+        Ok(Write { key: key.transpose()?, deadline: self.take_deadline()? })
+    }
+
+    /// Nothing is left over.
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn finish(self) -> Result<(), Problem> {
+        match self.0.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Problem::invalid(name, "there is no such parameter here")),
+        }
+    }
+}
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let text = |value: &'a axum::http::HeaderValue| {
+        value.to_str().map_err(|_| Problem::invalid(name.as_str(), "it has characters that are not printable ASCII"))
+    };
+    headers.get(name).map(text).transpose()
+}
+
+/// What `If-Match` and `If-None-Match` require of a key; entity tags are mod revisions.
+///
+/// # Errors
+/// When they are no entity tags, or both are there.
+pub fn key_condition(headers: &HeaderMap) -> Result<KeyCondition, Problem> {
+    Ok(match condition(headers)? {
+        Condition::None => KeyCondition::Always,
+        Condition::Absent => KeyCondition::Absent,
+        Condition::Present => KeyCondition::Present,
+        Condition::Tag(number) => KeyCondition::ModifiedAt(Revision::new(number)),
+    })
+}
+
+/// What `If-Match` and `If-None-Match` require of a config; entity tags are versions.
+///
+/// # Errors
+/// When they are no entity tags, or both are there.
+pub fn config_condition(headers: &HeaderMap) -> Result<ConfigCondition, Problem> {
+    Ok(match condition(headers)? {
+        Condition::None => ConfigCondition::Always,
+        Condition::Absent => ConfigCondition::Absent,
+        Condition::Present => ConfigCondition::Present,
+        Condition::Tag(number) => ConfigCondition::VersionIs(Version::new(number)),
+    })
+}
+
+enum Condition {
+    None,
+    Absent,
+    Present,
+    Tag(u64),
+}
+
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let if_match = header_text(headers, &header::IF_MATCH)?;
+    let if_none_match = header_text(headers, &header::IF_NONE_MATCH)?;
+    match (if_match, if_none_match) {
+        (None, None) => Ok(Condition::None),
+        (None, Some("*")) => Ok(Condition::Absent),
+        (None, Some(_)) => Err(Problem::invalid("If-None-Match", "a write takes only `*`")),
+        (Some("*"), None) => Ok(Condition::Present),
+        (Some(tag), None) => entity_tag(tag)
+            .map(Condition::Tag)
+            .ok_or_else(|| Problem::invalid("If-Match", "it is `*` or one entity tag such as \"17\"")),
+        (Some(_), Some(_)) => Err(Problem::invalid("If-None-Match", "it cannot be combined with If-Match")),
+    }
+}
+
+/// The number in an entity tag.
+fn entity_tag(tag: &str) -> Option<u64> {
+    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+/// Whether the client has this entity already.
+pub fn has_already(headers: &HeaderMap, tag: u64) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    known.is_some_and(|known| known.split(',').any(|known| entity_tag(known.trim()) == Some(tag)))
+}
+
+/// A body of any bytes.
+#[derive(Debug)]
+pub struct RawBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read_body(request.into_body()).await.map(Self)
+    }
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Problem> {
+    to_bytes(body, BODY).await.map_err(|error| {
+        // axum tells a limit from a broken connection only by the error inside.
+        let inner = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        if inner.contains("length limit") {
+            Problem::new(ProblemKind::TooLarge, format!("the body has more than {BODY} bytes"))
+        } else {
+            Problem::new(ProblemKind::InvalidRequest, "the body ended before it was whole")
+        }
+    })
+}
+
+/// A JSON body of a known shape.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T, S> FromRequest<S> for JsonBody<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let body = read_body(request.into_body()).await?;
+        parse_json(&body).map(Self)
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = header_text(headers, &header::CONTENT_TYPE)?.unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = format!("the body is read as application/json, and its Content-Type is {media_type:?}");
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
+}
+
+fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if depth(body) > DEPTH {
+        return Err(Problem::invalid("", format!("the JSON is nested deeper than {DEPTH} levels")));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| Problem::invalid(pointer(error.path()), error.inner().to_string()))?;
+    json.end().map_err(|error| Problem::invalid("", error.to_string()))?;
+    Ok(value)
+}
+
+/// How deep brackets nest outside of strings.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
+    for byte in json {
+        match (quoted, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => quoted = !quoted,
+            (false, b'[' | b'{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            (true | false, _) => {}
+        }
+    }
+    deepest
+}
+
+/// A path of serde as a JSON Pointer.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
+    };
+    path.iter().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        assert_eq!(depth(br#"{"a":[1,{"b":"]]}}"}],"c\"[[[":0}"#), 3);
+        assert_eq!(depth(b"]]]][["), 2);
+    }
+
+    #[test]
+    fn an_entity_tag_is_a_quoted_number() {
+        assert_eq!(entity_tag("\"17\""), Some(17));
+        for wrong in ["17", "\"17", "W/\"17\"", "\"a\"", "\"-1\"", "\"\""] {
+            assert_eq!(entity_tag(wrong), None, "{wrong}");
+        }
+    }
+}

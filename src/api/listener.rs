@@ -1,0 +1,72 @@
+//! The HTTP server: connections, and the limits that hold before a request is a request.
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+
+use crate::tasks::{Exit, Tasks};
+
+/// Bytes of a request's head.
+const HEAD: usize = 16 << 10;
+
+/// How long a client may take to send a request's head.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to wait before accepting again when the process has no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener` until the tasks are stopped; then requests in flight are finished first.
+pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
+    let (owner, stopping) = (tasks.clone(), tasks.stopping());
+    tasks.spawn("http listener", Exit::Fatal, async move {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => connection(stream, router.clone(), &owner),
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(EXHAUSTED).await;
+                }
+            }
+        }
+    });
+}
+
+fn connection(stream: tokio::net::TcpStream, router: Router, tasks: &Tasks) {
+    let stopping = tasks.stopping();
+    tasks.spawn("http connection", Exit::Normal, async move {
+        // Without it, small answers wait for the client's acknowledgement; failing to set it costs only time.
+        drop(stream.set_nodelay(true));
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD);
+        let service = TowerToHyperService::new(router);
+        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                // What goes wrong now goes wrong for a client that is told to go away.
+                drop(connection.await);
+            }
+            // A client that breaks the protocol or the connection is told so by hyper, as far as it can be.
+            ended = connection.as_mut() => drop(ended),
+        }
+    });
+}
+
+/// Errors that concern one client only.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
