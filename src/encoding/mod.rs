@@ -301,6 +301,23 @@ mod tests {
     }
 
     #[test]
+    fn a_nested_value_of_any_length_is_read_back_whole() {
+        for length in [0, 1, 125, 126, 127, 128, 16_380, 16_384, 3_000_000] {
+            let mut writer = Writer::default();
+            writer.number(1, 1);
+            writer.nested(2, |outer| outer.nested(3, |inner| inner.bytes(4, &vec![9; length])));
+            writer.number(5, 5);
+            let mut reader = Reader::new(writer.finish());
+            let mut fields = std::iter::from_fn(|| reader.field().unwrap()).skip(1);
+            let (_, outer) = fields.next().unwrap();
+            assert_eq!(fields.next().map(|(field, value)| (field, value.number())), Some((5, Ok(5))));
+            let (_, inner) = Reader::new(outer.bytes().unwrap()).field().unwrap().unwrap();
+            let (_, bytes) = Reader::new(inner.bytes().unwrap()).field().unwrap().unwrap();
+            assert_eq!(bytes.bytes().unwrap(), vec![9; length]);
+        }
+    }
+
+    #[test]
     fn every_cut_inside_a_field_is_an_error_and_never_a_panic() {
         let mut writer = Writer::default();
         writer.number(1, 1 << 40);

@@ -225,3 +225,22 @@ pub(super) fn content_hash(data: &BTreeMap<DocumentKey, String>) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(data: &[(&str, &str)]) -> String {
+        content_hash(&data.iter().map(|(key, text)| (key.parse().unwrap(), (*text).to_owned())).collect())
+    }
+
+    #[test]
+    fn the_content_hash_tells_keys_from_texts() {
+        let hashes = [hash(&[]), hash(&[("a", "bc")]), hash(&[("ab", "c")]), hash(&[("a", "b"), ("c", "")])];
+        for (index, one) in hashes.iter().enumerate() {
+            assert_eq!(one.len(), 64);
+            assert!(!hashes[..index].contains(one), "{hashes:?}");
+        }
+        assert_eq!(hash(&[]), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+}

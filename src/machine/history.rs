@@ -151,3 +151,72 @@ impl History {
         indexed == self.undo.len() && self.changed.get_min().is_none_or(|(revision, _)| *revision > self.oldest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::outcome::KeyMeta;
+    use crate::types::Version;
+
+    fn record(revision: u64) -> KeyRecord {
+        let revision = Revision::new(revision);
+        let meta = KeyMeta { create_revision: revision, mod_revision: revision, version: Version::new(1) };
+        KeyRecord { meta, value: vec![7; 100].into() }
+    }
+
+    /// Key `a` made at revision 1, changed at 3 and 5.
+    fn history() -> History {
+        let (mut history, key) = (History::default(), "a".parse().unwrap());
+        history.record(&key, Revision::new(1), None);
+        history.record(&key, Revision::new(3), Some(record(1)));
+        history.record(&key, Revision::new(5), Some(record(3)));
+        history
+    }
+
+    fn made_at(history: &History, revision: u64) -> Option<Option<u64>> {
+        let before = history.before("a", Revision::new(revision));
+        before.map(|record| record.as_ref().map(|record| record.meta.mod_revision.get()))
+    }
+
+    #[test]
+    fn a_read_takes_what_the_key_was_before_its_next_change() {
+        let history = history();
+        let read: Vec<_> = (0..7).map(|revision| made_at(&history, revision)).collect();
+        assert_eq!(read, [Some(None), Some(Some(1)), Some(Some(1)), Some(Some(3)), Some(Some(3)), None, None]);
+        assert_eq!(history.before("b", Revision::ZERO), None);
+    }
+
+    #[test]
+    fn compacting_keeps_the_named_revision_readable() {
+        let mut history = history();
+        history.compact(Revision::new(3));
+        let present = Revision::new(5);
+        assert!(history.admit(Revision::new(2), present).is_err());
+        assert_eq!(history.admit(Revision::new(3), present), Ok(()));
+        assert_eq!(made_at(&history, 3), Some(Some(3)));
+        assert_eq!(history.table().len(), 1);
+        assert!(history.is_consistent());
+        history.compact(Revision::new(2));
+        assert_eq!(history.oldest(), Revision::new(3));
+    }
+
+    #[test]
+    fn the_window_is_bounded_by_revisions_and_by_bytes() {
+        let mut history = history();
+        history.trim(2, u64::MAX);
+        assert_eq!((history.table().len(), history.oldest()), (2, Revision::new(1)));
+        history.trim(2, 150);
+        assert_eq!((history.table().len(), history.oldest()), (1, Revision::new(3)));
+        history.trim(0, 0);
+        assert_eq!((history.table().len(), history.table().bytes(), history.oldest()), (0, 0, Revision::new(5)));
+        assert!(history.is_consistent());
+    }
+
+    #[test]
+    fn a_row_whose_key_is_none_is_refused() {
+        let mut writer = Writer::default();
+        writer.text(1, "..");
+        writer.number(2, 1);
+        assert!(History::default().load(writer.finish()).is_err());
+    }
+}

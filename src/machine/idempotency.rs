@@ -156,3 +156,62 @@ impl Requests {
         self.by_key.len() == self.rows.len() && self.rows.iter().all(|(number, _)| *number < self.next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::outcome::Effect;
+    use crate::types::Revision;
+
+    fn requests(names: &[&str]) -> Requests {
+        let mut requests = Requests::default();
+        for name in names {
+            let outcome = Ok(Effect::MemberAnnounced);
+            let answer = Answer { revision: Revision::new(requests.next), origin: Origin::Fresh, outcome };
+            requests.remember(&name.parse().unwrap(), 7, &answer);
+        }
+        requests
+    }
+
+    fn recalled(requests: &Requests, name: &str, fingerprint: u128) -> &'static str {
+        match requests.recall(&name.parse().unwrap(), fingerprint) {
+            Recall::New => "new",
+            Recall::Retry(answer) => {
+                assert_eq!(answer.origin, Origin::Remembered);
+                "retry"
+            }
+            Recall::Reused => "reused",
+        }
+    }
+
+    #[test]
+    fn a_retry_is_known_by_its_key_and_what_it_asks_for() {
+        let requests = requests(&["a"]);
+        assert_eq!(recalled(&requests, "a", 7), "retry");
+        assert_eq!(recalled(&requests, "a", 8), "reused");
+        assert_eq!(recalled(&requests, "b", 7), "new");
+    }
+
+    #[test]
+    fn forgetting_goes_through_a_number_and_counts() {
+        let mut requests = requests(&["a", "b", "c"]);
+        assert_eq!(requests.forget(1), 2);
+        assert_eq!(requests.forget(1), 0);
+        assert_eq!((recalled(&requests, "b", 7), recalled(&requests, "c", 7)), ("new", "retry"));
+        assert_eq!((requests.next_number(), requests.forgotten_early()), (3, 0));
+        assert!(requests.is_consistent());
+    }
+
+    #[test]
+    fn the_oldest_go_early_when_there_are_too_many_or_they_are_too_large() {
+        let mut requests = requests(&["a", "b", "c", "d"]);
+        let one = requests.rows.bytes() / 4;
+        requests.trim(3, u64::MAX);
+        assert_eq!((requests.len(), requests.forgotten_early()), (3, 1));
+        requests.trim(100, 2 * one);
+        assert_eq!((requests.len(), requests.forgotten_early()), (2, 2));
+        requests.trim(100, 0);
+        assert_eq!((requests.len(), requests.rows.bytes(), requests.forgotten_early()), (0, 0, 4));
+        assert!(requests.is_consistent());
+    }
+}

@@ -1,5 +1,4 @@
-//! What must hold of every state, whatever was applied. Every test calls it; a member calls it when it has restored a
-//! snapshot.
+//! What must hold of every state, whatever was applied. Every test calls it, and no snapshot is restored without it.
 
 use thiserror::Error;
 
@@ -32,7 +31,6 @@ impl Machine {
         self.past_configs_belong_to_a_config()?;
         self.configs_have_the_hash_of_their_data()?;
         self.leadership_began_in_the_log()?;
-        self.windows_keep_to_their_limits()?;
         ensure("the history's index matches its table", self.keys.history.is_consistent(), || {
             format!("{:?}", self.keys.history)
         })?;
@@ -85,14 +83,6 @@ impl Machine {
         ensure("a leadership began at an entry of the log", began, || format!("{record:?}, applied {:?}", self.applied))
     }
 
-    fn windows_keep_to_their_limits(&self) -> Result<(), Violation> {
-        let (past, requests) = (self.keys.history.table(), &self.requests.rows);
-        let within = past.bytes() <= self.limits.history_bytes
-            && requests.len() <= self.limits.requests
-            && requests.bytes() <= self.limits.request_bytes;
-        ensure("windows keep to their limits", within, || format!("past {past:?}, requests {requests:?}"))
-    }
-
     fn past_configs_belong_to_a_config(&self) -> Result<(), Violation> {
         self.configs.past.iter().try_for_each(|((id, version), _)| {
             let older = self.configs.get(id).is_some_and(|record| record.version > *version);
@@ -108,4 +98,93 @@ fn counted<S: Schema>(name: &'static str, table: &Table<S>) -> Result<(), Violat
 
 fn ensure(name: &'static str, holds: bool, details: impl FnOnce() -> String) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { name, details: details() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::encoding::Writer;
+    use crate::machine::command::{Action, Author, Command, ConfigCondition, ConfigDocument, ConfigId, KeyCondition};
+    use crate::machine::keys::KeyRecord;
+    use crate::types::{IdempotencyKey, Key, Leadership, LogIndex, MemberId, Revision, Term, Timestamp, Version};
+
+    /// A state with something in every table.
+    fn sound() -> Machine {
+        let mut machine = Machine::default();
+        let put =
+            |value: &'static str| Action::PutKey { key: key(), value: value.into(), only_if: KeyCondition::Always };
+        let config = |text: &str| Action::PutConfig {
+            config: ConfigId { namespace: "a".parse().unwrap(), name: "b".parse().unwrap() },
+            document: ConfigDocument {
+                data: [("k".parse().unwrap(), text.to_owned())].into(),
+                history_limit: 5,
+                rollback_to: None,
+            },
+            only_if: ConfigCondition::Always,
+        };
+        let lead = Action::BeginLeadership { member: MemberId::new(1), term: Term::new(1) };
+        for (index, action) in (0..).zip([lead, put("1"), put("2"), config("1"), config("2")]) {
+            let author = Author::Client(Some(IdempotencyKey::new(format!("{index}")).unwrap()));
+            machine.apply(LogIndex::new(index), &Command { at: Timestamp::default(), author, action });
+        }
+        machine.check().unwrap();
+        machine
+    }
+
+    fn key() -> Key {
+        "k".parse().unwrap()
+    }
+
+    fn broken(name: &str, breaks: impl FnOnce(&mut Machine)) {
+        let mut machine = sound();
+        breaks(&mut machine);
+        assert_eq!(machine.check().unwrap_err().name, name);
+    }
+
+    fn stored(machine: &Machine) -> KeyRecord {
+        machine.keys.get(&key()).unwrap().clone()
+    }
+
+    #[test]
+    fn each_invariant_finds_what_breaks_it() {
+        broken("a key's revisions are in order", |machine| {
+            let mut record = stored(machine);
+            record.meta.mod_revision = Revision::new(99);
+            machine.keys.rows.insert(key(), record);
+        });
+        broken("the past leads to the present", |machine| {
+            let mut record = stored(machine);
+            record.meta.mod_revision = record.meta.create_revision;
+            machine.keys.rows.insert(key(), record);
+        });
+        broken("the past leads to the present", |machine| {
+            let before = Some(KeyRecord { value: Bytes::new(), ..stored(machine) });
+            machine.keys.history.record(&key(), Revision::new(4), before);
+        });
+        broken("a past version is older than the present one", |machine| {
+            let (id, record) = machine.configs.rows.first().map(|(id, r)| (id.clone(), Arc::clone(r))).unwrap();
+            machine.configs.past.insert((id, Version::new(7)), record);
+        });
+        broken("a config has the hash of its data", |machine| {
+            let (id, record) = machine.configs.rows.first().map(|(id, r)| (id.clone(), Arc::clone(r))).unwrap();
+            let mut record = Arc::unwrap_or_clone(record);
+            record.data.clear();
+            machine.configs.rows.insert(id, Arc::new(record));
+        });
+        broken("a leadership began at an entry of the log", |machine| {
+            machine.cluster.leadership.as_mut().unwrap().leadership = Leadership::new(99);
+        });
+        broken("the history's index matches its table", |machine| {
+            let mut writer = Writer::default();
+            writer.text(1, "other");
+            writer.number(2, 3);
+            machine.keys.history.load(writer.finish()).unwrap();
+        });
+        broken("the requests' index matches their table", |machine| machine.requests.next = 1);
+        broken("the window of the past ends at the present", |machine| machine.keys.history.compact(Revision::new(99)));
+    }
 }

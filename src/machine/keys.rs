@@ -199,3 +199,35 @@ fn page(mut rows: impl Iterator<Item = (Key, KeyRecord)>, limit: usize) -> KeyPa
     let keys = rows.by_ref().take(limit).collect();
     KeyPage { keys, more: rows.next().is_some() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_range_knows_its_keys() {
+        let prefix = KeyRange::Prefix("a/".to_owned());
+        assert!(prefix.contains(&key("a/1")) && prefix.contains(&key("a/")));
+        assert!(!prefix.contains(&key("a")) && !prefix.contains(&key("a0")) && !prefix.contains(&key("A/1")));
+        let between = KeyRange::Between { start: key("b"), end: Some(key("d")) };
+        let inside: Vec<_> = ["a", "b", "c/x", "d", "e"].map(key).into_iter().filter(|k| between.contains(k)).collect();
+        assert_eq!(inside, [key("b"), key("c/x")]);
+        assert!(KeyRange::Between { start: key("b"), end: None }.contains(&key("z")));
+    }
+
+    /// Else a short value would keep the whole batch of entries alive that it came with.
+    #[test]
+    fn a_stored_value_shares_no_memory_with_the_buffer_it_came_in() {
+        let frame = Bytes::from(vec![7; 1000]);
+        let mut keys = Keys::default();
+        let record = keys.put(&key("a"), &frame.slice(10..12), Revision::new(1));
+        let inside = frame.as_ptr_range();
+        assert_eq!(record.value, frame.slice(10..12));
+        assert!(!inside.contains(&record.value.as_ptr()));
+        assert!(!inside.contains(&keys.get(&key("a")).unwrap().value.as_ptr()));
+    }
+}

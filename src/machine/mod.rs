@@ -334,3 +334,43 @@ impl Machine {
         &self.limits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(value: &'static str) -> Command {
+        let action = Action::PutKey { key: "a".parse().unwrap(), value: value.into(), only_if: KeyCondition::Always };
+        Command { at: Timestamp::default(), author: Author::Client(None), action }
+    }
+
+    #[test]
+    fn a_copy_stays_as_it_was() {
+        let mut machine = Machine::default();
+        machine.apply(LogIndex::new(1), &put("1"));
+        let copy = machine.clone();
+        machine.apply(LogIndex::new(2), &put("2"));
+        let key = "a".parse().unwrap();
+        assert_eq!((copy.revision(), copy.keys().get(&key).unwrap().value.as_ref()), (Revision::new(1), &b"1"[..]));
+        assert_ne!(copy.digest(), machine.digest());
+        copy.check().unwrap();
+    }
+
+    #[test]
+    fn an_entry_that_changes_nothing_still_counts_as_applied() {
+        let mut machine = Machine::default();
+        machine.advance(LogIndex::ZERO);
+        let before = machine.digest();
+        machine.advance(LogIndex::new(7));
+        assert_eq!((machine.applied(), machine.revision()), (Some(LogIndex::new(7)), Revision::ZERO));
+        assert_ne!(machine.digest(), before);
+    }
+
+    #[test]
+    #[should_panic(expected = "entry 3 comes after Some(LogIndex(3)) was applied")]
+    fn an_entry_cannot_be_applied_twice() {
+        let mut machine = Machine::default();
+        machine.apply(LogIndex::new(3), &put("1"));
+        machine.apply(LogIndex::new(3), &put("1"));
+    }
+}

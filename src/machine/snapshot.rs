@@ -76,7 +76,7 @@ impl Machine {
     /// The state from the records of a snapshot.
     ///
     /// # Errors
-    /// The first error of `records`, or of a record that this release cannot read.
+    /// The first error of `records`, or of a record that this release cannot read, or a broken invariant.
     pub fn restore<E: From<DecodeError>>(
         limits: Limits,
         records: impl IntoIterator<Item = Result<Bytes, E>>,
@@ -101,6 +101,7 @@ impl Machine {
             }
         }
         machine.finish_restoring(required(scalars, "scalars")?)?;
+        machine.check().map_err(|violation| DecodeError::new(violation.to_string()))?;
         Ok(machine)
     }
 
@@ -138,5 +139,63 @@ impl Machine {
             .with(self.configs.rows.digest())
             .with(self.configs.past.digest())
             .with(self.requests.rows.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restore(records: Vec<Bytes>) -> Result<Machine, DecodeError> {
+        Machine::restore(Limits::default(), records.into_iter().map(Ok))
+    }
+
+    fn record(table: u32, write: impl FnOnce(&mut Writer)) -> Bytes {
+        let mut writer = Writer::default();
+        writer.nested(table, write);
+        writer.finish()
+    }
+
+    fn member(number: u64) -> Bytes {
+        record(MemberRows::NUMBER, |writer| {
+            writer.number(1, number);
+            writer.nested(2, |writer| {
+                writer.text(1, "quorate-0");
+                writer.text(2, "00000000000000000000000000000001");
+                writer.text(3, "http://quorate-0:8080");
+                writer.text(4, "0.1.0");
+                writer.number(5, 1);
+            });
+        })
+    }
+
+    #[test]
+    fn the_empty_state_is_one_record_and_comes_back() {
+        let records: Vec<_> = Machine::default().records().collect();
+        assert_eq!(records.len(), 1);
+        assert_eq!(restore(records).unwrap().digest(), Machine::default().digest());
+    }
+
+    #[test]
+    fn a_snapshot_that_lacks_something_or_has_it_twice_is_refused() {
+        let scalars = Machine::default().scalars();
+        assert!(restore(vec![scalars.clone(), member(1), member(2)]).is_ok());
+        let refused = [
+            (vec![], "field `scalars` is missing"),
+            (vec![member(1)], "field `scalars` is missing"),
+            (vec![scalars.clone(), member(1), member(1)], "the row of MemberId(1) comes twice"),
+            (vec![scalars.clone(), record(99, |_| ())], "table 99 is not known to this release"),
+            (vec![scalars.slice(..scalars.len() - 1)], "only"),
+        ];
+        for (records, why) in refused {
+            let error = restore(records).unwrap_err().to_string();
+            assert!(error.contains(why), "{error:?} should say {why:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_reader_ends_the_restoring() {
+        let records = [Ok(Machine::default().scalars()), Err(DecodeError::new("the disk is gone"))];
+        assert_eq!(Machine::restore(Limits::default(), records).unwrap_err(), DecodeError::new("the disk is gone"));
     }
 }

@@ -146,3 +146,75 @@ impl<S: Schema> fmt::Debug for Table<S> {
         f.debug_struct("Table").field("rows", &self.rows.len()).field("bytes", &self.bytes).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::{fields, required};
+
+    struct Texts;
+
+    impl Schema for Texts {
+        type Key = u64;
+        type Value = String;
+        const NUMBER: u32 = 9;
+
+        fn encode(key: &u64, value: &String, writer: &mut Writer) {
+            writer.number(1, *key);
+            writer.text(2, value);
+        }
+
+        fn decode(mut reader: Reader) -> Result<(u64, String), DecodeError> {
+            fields!(reader => 1 key: number, 2 value: text);
+            Ok((required(key, "key")?, required(value, "value")?))
+        }
+    }
+
+    fn table(rows: &[(u64, &str)]) -> Table<Texts> {
+        let mut table = Table::default();
+        for (key, value) in rows {
+            table.insert(*key, (*value).to_owned());
+        }
+        table
+    }
+
+    fn sums(table: &Table<Texts>) -> (Digest, u64) {
+        (table.digest(), table.bytes())
+    }
+
+    #[test]
+    fn the_digest_depends_on_the_rows_and_not_on_how_they_came() {
+        let straight = table(&[(1, "a"), (2, "b")]);
+        let mut detour = table(&[(3, "c"), (2, "x"), (1, "a"), (2, "b")]);
+        assert_ne!(sums(&straight), sums(&detour));
+        assert_eq!(detour.remove(&3), Some("c".to_owned()));
+        assert_eq!(sums(&straight), sums(&detour));
+        assert_eq!(sums(&detour), detour.recount());
+        assert_ne!(straight.digest(), table(&[(1, "b"), (2, "a")]).digest());
+    }
+
+    #[test]
+    fn an_empty_table_has_no_digest_and_no_bytes() {
+        let mut table = table(&[(1, "a")]);
+        table.remove(&1);
+        assert_eq!(table.remove(&1), None);
+        assert_eq!(sums(&table), (Digest::default(), 0));
+    }
+
+    #[test]
+    fn a_copy_keeps_its_rows_and_its_digest() {
+        let mut table = table(&[(1, "a")]);
+        let copy = table.clone();
+        table.insert(1, "b".to_owned());
+        assert_eq!((copy.get(&1), sums(&copy)), (Some(&"a".to_owned()), copy.recount()));
+    }
+
+    #[test]
+    fn a_row_is_loaded_once() {
+        let mut table = Table::<Texts>::default();
+        let row = Bytes::from_static(&[1 << 3, 7, 2 << 3 | 2, 1, b'a']);
+        assert_eq!(table.load(row.clone()), Ok(()));
+        assert!(table.load(row).is_err());
+        assert_eq!(table.get(&7), Some(&"a".to_owned()));
+    }
+}

@@ -83,7 +83,7 @@ fn mutated_answers_are_refused_or_read() {
 fn mutated_snapshots_are_refused_or_restored() {
     let machine = samples::machine();
     let records: Vec<_> = machine.records().collect();
-    let (mut refused, mut sound, mut unsound) = (0, 0, 0);
+    let (mut refused, mut read) = (0, 0);
     for round in 0..rounds() * 10 {
         let mut random = StdRng::seed_from_u64(round);
         let mut records = records.clone();
@@ -92,16 +92,14 @@ fn mutated_snapshots_are_refused_or_restored() {
         match Machine::restore(Limits::default(), records.into_iter().map(Ok::<_, DecodeError>)) {
             Err(_) => refused += 1,
             Ok(restored) => {
-                match restored.check() {
-                    Ok(()) => sound += 1,
-                    Err(_) => unsound += 1,
-                }
+                read += 1;
+                restored.check().unwrap();
                 let keys = restored.keys();
                 drop(keys.range_at(&KeyRange::Prefix(String::new()), None, 100, Revision::new(round % 20)));
             }
         }
     }
-    assert!(refused > 0 && sound > 0 && unsound > 0, "{refused} refused, {sound} sound, {unsound} not sound");
+    assert!(refused > 0 && read > 0, "{refused} refused, {read} read: the mutations are too strong or too weak");
 }
 
 #[test]
