@@ -29,3 +29,5 @@ pub mod coordinator;
 
 pub mod api;
 pub mod operator;
+
+pub mod client;

@@ -40,7 +40,10 @@ pub fn read(folder: &Path, cluster: &str) -> FolderContent {
 }
 
 /// The files that count, in order of name.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// When the folder cannot be read, or has too many.
+pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
