@@ -12,6 +12,9 @@ mod status;
 mod type_config;
 pub mod volume;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
