@@ -274,15 +274,14 @@ fn load(database: &Database) -> Result<Memory, LogError> {
         }
     }
     memory.last = memory.purged;
-    let mut expected = memory.purged.map_or(0, |purged| purged.index() + 1);
-    for row in entries.iter().map_err(redb_error)? {
+    let first = memory.purged.map_or(0, |purged| purged.index() + 1);
+    for (expected, row) in (first..).zip(entries.iter().map_err(redb_error)?) {
         let (index, record) = row.map_err(redb_error)?;
         let found = index.value();
         let Wire(entry) = unseal::<Wire<Entry>>(&entry_name(found), record.value())?;
         if found != expected || entry.log_id.index() != expected {
             return Err(LogError::Hole { expected, found });
         }
-        expected += 1;
         memory.last = Some(entry.log_id);
         memory.remember(entry, 0);
     }

@@ -24,7 +24,7 @@ fn every_bit() -> bool {
 fn bits_of(bytes: &[u8]) -> impl Iterator<Item = (usize, u8)> + use<> {
     let every = every_bit();
     // In the short effort one bit of every eighth byte, each time another one.
-    let tried = move |at: usize, bit: u8| every || at % 8 == 0 && at / 8 % 8 == usize::from(bit);
+    let tried = move |at: usize, bit: u8| every || at.is_multiple_of(8) && at / 8 % 8 == usize::from(bit);
     (0..bytes.len()).flat_map(move |at| (0..8).filter(move |bit| tried(at, *bit)).map(move |bit| (at, bit)))
 }
 

@@ -9,6 +9,11 @@ use super::*;
 /// Power losses, each followed by another life of the same log.
 const LIVES: u64 = 6;
 
+/// Entries of many sizes.
+fn bytes_of(index: u64) -> usize {
+    usize::try_from(40 + index * 97 % 900).unwrap()
+}
+
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_operation() {
     let (mut losses, mut acknowledged_at_loss) = (0, 0);
@@ -22,7 +27,7 @@ async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_operation() {
             if let Ok(mut store) = open(&volume) {
                 loop {
                     sent = next + 1 + seed % 5;
-                    let entries = (next..sent).map(|index| entry(index, 40 + (index as usize * 97) % 900)).collect();
+                    let entries = (next..sent).map(|index| entry(index, bytes_of(index))).collect();
                     if append(&mut store, entries).await.is_err() {
                         break;
                     }
@@ -44,7 +49,7 @@ async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_operation() {
             let found_term = found_vote.map_or(0, |vote| vote.leader_id.term);
             assert!((term..=asked).contains(&found_term), "seed {seed}, life {life}: vote {found_term}, not {term}");
             for (index, found) in (0..).zip(&entries) {
-                assert_eq!(found, &entry(index, 40 + (index as usize * 97) % 900), "seed {seed}, life {life}");
+                assert_eq!(found, &entry(index, bytes_of(index)), "seed {seed}, life {life}");
             }
             (next, term) = (found, found_term);
             close(store).await;
