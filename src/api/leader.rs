@@ -8,7 +8,8 @@ use super::extract::Query;
 use super::problem::{Problem, ProblemBody, ProblemKind};
 use super::reply::Reply;
 use super::{Api, wire};
-use crate::coordinator::{Consistency, LeaderView, RaftRole, Read};
+use crate::coordinator::{Consistency, LeaderView, Read};
+use crate::raft::RaftRole;
 
 /// How long until a new Raft leader can be expected.
 const ELECTION: Duration = Duration::from_millis(300);

@@ -1,33 +1,51 @@
 //! Consensus adapter: nobody outside this module sees openraft, redb or the wire between members.
 //!
-//! (Skeleton: signatures that other layers build against.)
+//! From the outside: [`RaftHandle`], which is started from its [`Parts`] and proposes, reads, and hands leadership over. It
+//! must never show an openraft type, answer a linearizable read from a lease, or call an outcome known that is not.
+//!
+//! Inside, from the ground up: the disk (`volume.rs`, `record.rs`, `log_store.rs`, `snapshot_store.rs`), the state
+//! (`state_machine.rs`), the wire (`transport`, `messages`), who a member is and how a cluster begins (`identity.rs`,
+//! `founding.rs`, `joining.rs`), the life of a member (`start.rs`, `running.rs`, `leading.rs`), and what is asked of it
+//! (`proposals.rs`, `read_barrier.rs`, `transfer.rs`).
 
 mod clock;
 mod codec;
+mod confirming;
+mod digests;
+pub mod founding;
+mod handle;
+pub mod identity;
+mod inbox;
+mod joining;
+mod leading;
 mod log_store;
+mod member;
+mod messages;
+mod metrics;
+mod outbound;
+mod proposals;
+mod read_barrier;
+mod receiving;
 pub mod record;
+mod running;
 mod snapshot_store;
+mod start;
 mod state_machine;
 mod status;
+mod transfer;
+pub mod transport;
 mod type_config;
 pub mod volume;
 
-#[cfg(test)]
-mod tests;
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 pub use clock::Clock;
+pub use handle::RaftHandle;
+pub use start::{Parts, SnapshotThresholds, StartError};
 pub use status::{MemberNode, PeerStatus, Phase, RaftRole, RaftStatus};
 
-use crate::machine::Machine;
-use crate::machine::command::Command;
 use crate::machine::outcome::Answer;
 use crate::types::{LogIndex, MemberId};
 
@@ -84,72 +102,4 @@ pub enum TransferError {
     NobodyElse,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-}
-
-/// The cluster, as one member sees and uses it. Clones share it.
-#[derive(Clone)]
-pub struct RaftHandle {
-    state: watch::Receiver<Arc<Machine>>,
-    status: watch::Receiver<Arc<RaftStatus>>,
-}
-
-impl RaftHandle {
-    /// The newest state that this member has applied. Never waits.
-    pub fn state(&self) -> Arc<Machine> {
-        self.state.borrow().clone()
-    }
-
-    /// Tells of every newly applied batch.
-    pub fn state_changes(&self) -> watch::Receiver<Arc<Machine>> {
-        self.state.clone()
-    }
-
-    /// What this member knows now. Never waits.
-    pub fn status(&self) -> Arc<RaftStatus> {
-        self.status.borrow().clone()
-    }
-
-    /// Tells of every change of the status.
-    pub fn status_changes(&self) -> watch::Receiver<Arc<RaftStatus>> {
-        self.status.clone()
-    }
-
-    /// Proposes a command through whichever member leads now, and waits until it is applied there **and here**, so that
-    /// a read of this member sees it. Waits for a Raft leader until `deadline`.
-    ///
-    /// # Errors
-    /// When it was not applied, or when that is unknown.
-    pub async fn propose(&self, _command: Command, _deadline: Instant) -> Result<Committed, ProposeError> {
-        Err(ProposeError::NotApplied(Unavailable::NoRaftLeader))
-    }
-
-    /// Proposes a duty's command on this member only; never forwarded.
-    ///
-    /// # Errors
-    /// As [`RaftHandle::propose`], and at once when this member does not lead.
-    pub async fn propose_here(&self, _command: Command, _deadline: Instant) -> Result<Committed, ProposeError> {
-        Err(ProposeError::NotApplied(Unavailable::NotRaftLeader))
-    }
-
-    /// A linearizable read: the state of this member once it holds everything that was committed when the call began
-    /// (ReadIndex; rounds are shared by all that wait).
-    ///
-    /// # Errors
-    /// When leadership could not be confirmed before `deadline`.
-    pub async fn read(&self, _deadline: Instant) -> Result<Arc<Machine>, Unavailable> {
-        Err(Unavailable::NoRaftLeader)
-    }
-
-    /// Asks every other member for its status; those that do not answer before `deadline` are missing.
-    pub async fn peers(&self, _deadline: Instant) -> BTreeMap<MemberId, PeerStatus> {
-        BTreeMap::new()
-    }
-
-    /// Moves Raft leadership to `to`, or to the most caught-up voter, from whichever member leads now.
-    ///
-    /// # Errors
-    /// When there is nobody to lead or it did not happen before `deadline`.
-    pub async fn transfer(&self, _to: Option<MemberId>, _deadline: Instant) -> Result<Transferred, TransferError> {
-        Err(TransferError::NobodyElse)
-    }
 }

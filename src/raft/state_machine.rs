@@ -14,6 +14,7 @@ use openraft::alias::SnapshotOf;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::watch as state_watch;
 
+use super::digests::Digests;
 use super::snapshot_store::{SnapshotFile, SnapshotStore};
 use super::type_config::{Applied, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::machine::Machine;
@@ -28,6 +29,7 @@ pub struct StateMachine {
     snapshots: SnapshotStore,
     state: state_watch::Sender<Arc<Machine>>,
     hub: Hub,
+    digests: Digests,
     growth: Growth,
 }
 
@@ -47,35 +49,38 @@ impl Growth {
 
     /// Without going below zero: a snapshot that was installed meanwhile has taken everything off.
     fn take_off(&self, bytes: u64) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(bytes)));
+        drop(self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(bytes))));
     }
 }
 
 impl StateMachine {
-    /// The state of the newest snapshot, or the empty one; openraft applies the log behind it. Blocks on the disk.
+    /// The state of the newest snapshot, or the empty one; openraft applies the log behind it. Every applied batch is
+    /// published through `state`, its events through `hub`. Blocks on the disk.
     ///
     /// # Errors
     /// When the snapshot is damaged.
-    pub fn open(snapshots: SnapshotStore, hub: Hub) -> Result<Self, io::Error> {
+    pub fn open(
+        snapshots: SnapshotStore,
+        hub: Hub,
+        state: state_watch::Sender<Arc<Machine>>,
+        digests: Digests,
+    ) -> Result<Self, io::Error> {
         let (meta, machine) = match snapshots.newest()? {
             Some(file) => snapshots.load(&file)?,
             None => (SnapshotMeta::default(), Machine::new(snapshots.limits())),
         };
         hub.reset(machine.revision());
+        state.send_replace(Arc::new(machine.clone()));
         Ok(Self {
-            state: state_watch::Sender::new(Arc::new(machine.clone())),
             machine,
             last_applied: meta.last_log_id,
             membership: meta.last_membership,
             snapshots,
+            state,
             hub,
+            digests,
             growth: Growth::default(),
         })
-    }
-
-    /// Tells of every newly applied batch.
-    pub fn state(&self) -> state_watch::Receiver<Arc<Machine>> {
-        self.state.subscribe()
     }
 
     /// Tells how much was applied since the newest snapshot.
@@ -123,6 +128,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     Applied::Nothing
                 }
             };
+            self.digests.note(index, &self.machine);
             self.last_applied = Some(entry.log_id);
             answers.extend(responder.map(|responder| (responder, applied)));
         }
@@ -212,7 +218,9 @@ mod tests {
             let (tasks, failures) = Tasks::new();
             let log = LogStore::open(&*volume, LogMetrics::register(&Registry::new()).unwrap(), &tasks).unwrap();
             let snapshots = SnapshotStore::new(volume, Limits::default());
-            let machine = StateMachine::open(snapshots, Hub::new(HubLimits::default())).unwrap();
+            let state = state_watch::Sender::new(Arc::new(Machine::default()));
+            let hub = Hub::new(HubLimits::default());
+            let machine = StateMachine::open(snapshots, hub, state, Digests::default()).unwrap();
             Ok(((directory, tasks, failures), log, machine))
         }
     }

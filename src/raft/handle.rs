@@ -1,0 +1,159 @@
+//! The cluster, as everything above this module sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::member::Member;
+use super::messages::{Reply, Request};
+use super::proposals::pause;
+use super::status::{PeerStatus, Phase, RaftStatus};
+use super::type_config::Proposal;
+use super::{Committed, ProposeError, TransferError, Transferred, Unavailable};
+use crate::machine::Machine;
+use crate::machine::command::Command;
+use crate::tasks::Exit;
+use crate::types::MemberId;
+
+/// The cluster, as one member sees and uses it. Clones share it.
+#[derive(Clone)]
+pub struct RaftHandle {
+    pub(super) member: Arc<Member>,
+}
+
+impl RaftHandle {
+    /// The newest state that this member has applied. Never waits.
+    pub fn state(&self) -> Arc<Machine> {
+        self.member.state.borrow().clone()
+    }
+
+    /// Tells of every newly applied batch.
+    pub fn state_changes(&self) -> watch::Receiver<Arc<Machine>> {
+        self.member.state.subscribe()
+    }
+
+    /// What this member knows now. Never waits.
+    pub fn status(&self) -> Arc<RaftStatus> {
+        self.member.status()
+    }
+
+    /// Tells of every change of the status.
+    pub fn status_changes(&self) -> watch::Receiver<Arc<RaftStatus>> {
+        self.member.status.subscribe()
+    }
+
+    /// Proposes a command through whichever member leads now, and waits until it is applied there **and here**, so that
+    /// a read of this member sees it. Waits for a Raft leader until `deadline`.
+    ///
+    /// # Errors
+    /// When it was not applied, or when that is unknown.
+    pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Committed, ProposeError> {
+        self.member.propose(Proposal::of(&command), deadline).await
+    }
+
+    /// Proposes a duty's command on this member only; never forwarded.
+    ///
+    /// # Errors
+    /// As [`RaftHandle::propose`], and at once when this member does not lead.
+    pub async fn propose_here(&self, command: Command, deadline: Instant) -> Result<Committed, ProposeError> {
+        self.member.propose_here(Proposal::of(&command), deadline).await
+    }
+
+    /// A linearizable read: the state of this member once it holds everything that was committed when the call began
+    /// (ReadIndex; rounds are shared by all that wait).
+    ///
+    /// # Errors
+    /// When leadership could not be confirmed before `deadline`.
+    pub async fn read(&self, deadline: Instant) -> Result<Arc<Machine>, Unavailable> {
+        let member = &self.member;
+        let mut status = member.status.subscribe();
+        loop {
+            status.mark_unchanged();
+            let found = match member.running() {
+                Ok(_) if member.leads() => member.confirmations.join(deadline).await,
+                Ok(_) if member.leader_peer().is_some() => member.questions.join(deadline).await,
+                Ok(_) => Err(Unavailable::NoRaftLeader),
+                Err(cause) => Err(cause),
+            };
+            match found {
+                Ok(index) => {
+                    member.metrics.reads.inc();
+                    return member.applied(index, deadline).await;
+                }
+                Err(cause @ (Unavailable::Overloaded | Unavailable::Stopping | Unavailable::Failed(_))) => {
+                    return Err(cause);
+                }
+                Err(
+                    cause @ (Unavailable::NoRaftLeader
+                    | Unavailable::NotRaftLeader
+                    | Unavailable::Timeout
+                    | Unavailable::Waiting(_)),
+                ) => {
+                    if !pause(&mut status, deadline).await {
+                        return Err(cause);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks every other member for its status; those that do not answer before `deadline` are missing.
+    pub async fn peers(&self, deadline: Instant) -> BTreeMap<MemberId, PeerStatus> {
+        let asked = self.member.peers().into_iter().map(|(member, peer)| async move {
+            let began = Instant::now();
+            let Ok(Reply::Status(said)) = self.member.ask(&peer, &Request::Status, deadline).await else { return None };
+            let status = PeerStatus {
+                member,
+                role: said.role,
+                term: said.term,
+                last_log: said.last_log,
+                applied: said.applied,
+                round_trip: began.elapsed(),
+            };
+            Some((member, status))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Moves Raft leadership to `to`, or to the most caught-up voter, from whichever member leads now.
+    ///
+    /// # Errors
+    /// When there is nobody to lead or it did not happen before `deadline`.
+    pub async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<Transferred, TransferError> {
+        self.member.transfer(to, deadline).await
+    }
+
+    /// Hands leadership over, if this member leads, and ends its Raft. What is in flight is answered first, as far as
+    /// `deadline` allows.
+    pub async fn shutdown(&self, deadline: Instant) {
+        let member = &self.member;
+        member.hand_over(deadline).await;
+        member.stopping.store(true, Ordering::Release);
+        let all = u32::try_from(super::proposals::IN_FLIGHT).expect("some thousands");
+        // Whoever is not answered by then learns from the broken connection.
+        drop(timeout_at(deadline, member.proposals.acquire_many(all)).await);
+        let Some(raft) = member.raft.send_replace(None) else { return };
+        let ended = CancellationToken::new();
+        let end = ended.clone();
+        // In a task of its own: openraft's shutdown must not be given up half-way.
+        member.tasks.spawn("raft shutdown", Exit::Normal, async move {
+            if let Err(error) = raft.shutdown().await {
+                tracing::warn!(%error, "Raft did not end in order");
+            }
+            ended.cancel();
+        });
+        let stopped = async {
+            end.cancelled().await;
+            drop(member.status.subscribe().wait_for(|status| matches!(status.phase, Phase::Stopped(_))).await);
+        };
+        // What is left then ends with the process.
+        if timeout_at(deadline, stopped).await.is_err() {
+            tracing::warn!("Raft did not end in time");
+        }
+    }
+}

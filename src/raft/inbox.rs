@@ -1,0 +1,229 @@
+//! What other members send, and what this one answers.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use openraft::alias::SnapshotOf;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::digests::Digests;
+use super::founding::{Assignment, Taken, consider};
+use super::identity::Identity;
+use super::member::{Member, Raft};
+use super::messages::{DigestSample, Reply, Request, StatusReply};
+use super::receiving::Received;
+use super::snapshot_store::SnapshotFile;
+use super::transport::{Hello, Inbox, Introduction, Lane, Refusal, RefusalCause, hello};
+use super::type_config::{Proposal, TypeConfig};
+use super::{ProposeError, Unavailable};
+use crate::encoding::{Decode, Encode};
+
+/// The receiving end of one member. It does not keep the member alive: the network may outlive it.
+pub(super) struct Reception {
+    pub(super) member: Weak<Member>,
+    pub(super) identity: watch::Receiver<Identity>,
+}
+
+impl Inbox for Reception {
+    fn introduction(&self) -> Introduction {
+        self.identity.borrow().introduction()
+    }
+
+    fn welcome(&self, hello: &Hello) -> Result<Introduction, Refusal> {
+        let Some(member) = self.member.upgrade() else {
+            return Err(Refusal::new(RefusalCause::Stopping, "this member is stopping"));
+        };
+        let local = self.introduction();
+        let status = member.status();
+        let node = hello
+            .from
+            .seat
+            .as_ref()
+            .and_then(|seat| status.voters.get(&seat.member).or_else(|| status.learners.get(&seat.member)));
+        hello::admit(&local, node, hello)?;
+        Ok(local)
+    }
+
+    fn handle(&self, from: Arc<Introduction>, lane: Lane, request: Bytes) -> BoxFuture<'static, Bytes> {
+        let member = self.member.upgrade();
+        Box::pin(async move {
+            let reply = match (member, Request::from_bytes(request)) {
+                (Some(member), Ok(request)) => member.answer(&from, lane, request).await,
+                (Some(_), Err(error)) => Reply::Refused(error.to_string()),
+                (None, _) => Reply::NotDone(Unavailable::Stopping),
+            };
+            reply.to_bytes()
+        })
+    }
+}
+
+/// Whether a request may come on a lane. The hello has made sure that on every lane but the forward one both ends have a
+/// seat in the same cluster.
+fn belongs(request: &Request, lane: Lane) -> bool {
+    match request {
+        Request::Append(_) => matches!(lane, Lane::Control | Lane::Replication),
+        Request::Vote(_) | Request::PreVote(_) | Request::MakeWay(_) => lane == Lane::Control,
+        Request::BeginSnapshot { .. } | Request::SnapshotPart { .. } | Request::EndSnapshot { .. } => {
+            lane == Lane::Snapshot
+        }
+        Request::Propose { .. }
+        | Request::ReadIndex { .. }
+        | Request::Status
+        | Request::Transfer { .. }
+        | Request::Introduce
+        | Request::Assign(_)
+        | Request::Diverged(_) => lane == Lane::Forward,
+    }
+}
+
+impl Member {
+    /// Answers a request of another member.
+    async fn answer(&self, from: &Introduction, lane: Lane, request: Request) -> Reply {
+        if !belongs(&request, lane) {
+            return Reply::Refused(format!("that request does not belong on the {lane} lane"));
+        }
+        match request {
+            Request::Introduce => {
+                let identity = self.identity.borrow();
+                Reply::Introduced { introduction: identity.introduction(), stage: identity.stage() }
+            }
+            Request::Assign(assignment) => self.take_assignment(assignment).await,
+            request => {
+                let own = self.identity.borrow().introduction();
+                let same = own.seat.as_ref().zip(from.seat.as_ref()).is_some_and(|(a, b)| a.cluster == b.cluster);
+                if !same {
+                    return Reply::Refused(format!("this is {own}, the caller is {from}"));
+                }
+                match self.running() {
+                    Ok(raft) => self.answer_member(&raft, request).await,
+                    Err(cause) => Reply::NotDone(cause),
+                }
+            }
+        }
+    }
+
+    /// Answers a request of another member of the same cluster.
+    async fn answer_member(&self, raft: &Raft, request: Request) -> Reply {
+        let failed = |error: String| Reply::NotDone(Unavailable::Failed(error));
+        match request {
+            Request::Append(request) => self.append(raft, request).await,
+            Request::Vote(request) => {
+                raft.vote(request).await.map_or_else(|error| failed(error.to_string()), Reply::Voted)
+            }
+            Request::PreVote(request) => {
+                raft.pre_vote(request).await.map_or_else(|error| failed(error.to_string()), Reply::Voted)
+            }
+            Request::MakeWay(request) => {
+                self.making_way.store(true, Ordering::Release);
+                let made_way = raft.handle_transfer_leader(request).await;
+                made_way.map_or_else(|error| failed(error.to_string()), Reply::MadeWay)
+            }
+            Request::BeginSnapshot { vote, meta, length } => match self.receiving.begin(vote, meta, length).await {
+                Ok(transfer) => Reply::SnapshotBegun { transfer },
+                Err(text) => Reply::Refused(text),
+            },
+            Request::SnapshotPart { transfer, offset, bytes } => {
+                let taken = self.receiving.part(transfer, offset, bytes).await;
+                taken.map_or_else(Reply::Refused, |()| Reply::SnapshotPartTaken)
+            }
+            Request::EndSnapshot { transfer } => match self.receiving.end(transfer).await {
+                Ok(received) => install(raft, received).await,
+                Err(text) => Reply::Refused(text),
+            },
+            Request::Propose { command, patience } => {
+                let Ok(_permit) = self.proposals.try_acquire() else { return Reply::NotDone(Unavailable::Overloaded) };
+                match self.propose_here(Proposal(command), Instant::now() + patience).await {
+                    Ok(committed) => Reply::Proposed { index: committed.index, answer: committed.answer },
+                    Err(ProposeError::NotApplied(cause)) => Reply::NotDone(cause),
+                    Err(ProposeError::Unknown(cause)) => Reply::Unknown(cause),
+                }
+            }
+            Request::ReadIndex { patience } if self.leads() => {
+                let found = self.confirmations.join(Instant::now() + patience).await;
+                found.map_or_else(Reply::NotDone, Reply::ReadIndex)
+            }
+            Request::ReadIndex { .. } => Reply::NotDone(Unavailable::NotRaftLeader),
+            Request::Status => Reply::Status(self.status_reply()),
+            Request::Transfer { to, patience } => match self.transfer_here(to, Instant::now() + patience).await {
+                Ok(to) => Reply::Transferred { to },
+                Err(error) => Reply::NotTransferred(error),
+            },
+            Request::Diverged(shared) => {
+                self.check_own_digest(shared);
+                Reply::Done
+            }
+            Request::Introduce | Request::Assign(_) => Reply::Refused("already answered".to_owned()),
+        }
+    }
+
+    async fn append(&self, raft: &Raft, request: AppendEntriesRequest<TypeConfig>) -> Reply {
+        let leader = request.vote.leader_id.node_id;
+        match raft.append_entries(request).await {
+            Ok(response) => {
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.metrics.heard(leader);
+                }
+                Reply::Appended(response)
+            }
+            Err(error) => Reply::NotDone(Unavailable::Failed(error.to_string())),
+        }
+    }
+
+    /// Takes what the founder gives, or says why not.
+    async fn take_assignment(&self, assignment: Assignment) -> Reply {
+        let taken = consider(&self.identity.borrow(), &assignment);
+        match taken {
+            Taken::Known => Reply::Done,
+            Taken::Refused(text) => Reply::Refused(text),
+            Taken::New => {
+                let (sender, reply) = oneshot::channel();
+                if self.assigning.send((assignment, sender)).await.is_err() {
+                    return Reply::Refused("this member takes no assignment now; ask again".to_owned());
+                }
+                reply.await.unwrap_or_else(|_| Reply::Refused("this member takes no assignment now".to_owned()))
+            }
+        }
+    }
+
+    pub(super) fn status_reply(&self) -> StatusReply {
+        let status = self.status();
+        StatusReply {
+            role: status.role,
+            term: status.term,
+            last_log: status.last_log,
+            applied: self.state.borrow().applied(),
+            digests: self.digests.kept(),
+        }
+    }
+
+    /// Stops this member when its state contradicts the one that most voters share.
+    pub(super) fn check_own_digest(&self, shared: DigestSample) {
+        let Some(cause) = contradiction(&self.digests, shared) else { return };
+        tracing::error!(cause, "this member stops");
+        self.failing.send_replace(Some(cause));
+    }
+}
+
+/// Why this member must not go on, if its own digest differs from the shared one.
+fn contradiction(digests: &Digests, shared: DigestSample) -> Option<String> {
+    let own = digests.at(shared.index).filter(|own| *own != shared.digest)?;
+    Some(format!(
+        "the state of this member after log entry {} has digest {own}, that of most members {}; its copy is broken: \
+         restart it to compute it anew, and if that does not help, empty its volume and replace the member",
+        shared.index, shared.digest
+    ))
+}
+
+/// Hands a received snapshot to openraft.
+async fn install(raft: &Raft, received: Received) -> Reply {
+    let Received { vote, meta, file } = received;
+    let snapshot = SnapshotOf::<TypeConfig, SnapshotFile> { meta, snapshot: file };
+    match raft.install_full_snapshot(vote, snapshot).await {
+        Ok(response) => Reply::SnapshotInstalled(response),
+        Err(error) => Reply::NotDone(Unavailable::Failed(error.to_string())),
+    }
+}

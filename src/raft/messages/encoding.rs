@@ -1,0 +1,316 @@
+//! The bytes of the messages.
+
+use std::time::Duration;
+
+use super::{DigestSample, Reply, Request, StatusReply};
+use crate::encoding::{Decode, DecodeError, Encode, Reader, Writer, fields, required};
+use crate::machine::Digest;
+use crate::raft::codec::Wire;
+use crate::raft::founding::Stage;
+use crate::raft::status::RaftRole;
+use crate::raft::{TransferError, Unavailable};
+use crate::types::{LogIndex, MemberId, Term};
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Encode for Request {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Append(request) => writer.message(1, &Wire(request.clone())),
+            Self::Vote(request) => writer.message(2, &Wire(request.clone())),
+            Self::PreVote(request) => writer.message(3, &Wire(request.clone())),
+            Self::MakeWay(request) => writer.message(4, &Wire(request.clone())),
+            Self::BeginSnapshot { vote, meta, length } => writer.nested(5, |writer| {
+                writer.message(1, &Wire(*vote));
+                writer.message(2, &Wire(meta.clone()));
+                writer.number(3, *length);
+            }),
+            Self::SnapshotPart { transfer, offset, bytes } => writer.nested(6, |writer| {
+                writer.number(1, *transfer);
+                writer.number(2, *offset);
+                writer.bytes(3, bytes);
+            }),
+            Self::EndSnapshot { transfer } => writer.nested(7, |writer| writer.number(1, *transfer)),
+            Self::Propose { command, patience } => writer.nested(8, |writer| {
+                writer.bytes(1, command);
+                writer.number(2, millis(*patience));
+            }),
+            Self::ReadIndex { patience } => writer.nested(9, |writer| writer.number(1, millis(*patience))),
+            Self::Status => writer.nested(10, |_| {}),
+            Self::Transfer { to, patience } => writer.nested(11, |writer| {
+                if let Some(to) = to {
+                    writer.number(1, to.get());
+                }
+                writer.number(2, millis(*patience));
+            }),
+            Self::Introduce => writer.nested(12, |_| {}),
+            Self::Assign(assignment) => writer.message(13, assignment),
+            Self::Diverged(sample) => writer.message(14, sample),
+        }
+    }
+}
+
+impl Decode for Request {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let (number, value) = required(reader.field()?, "request")?;
+        Ok(match number {
+            1 => Self::Append(value.message::<Wire<_>>()?.0),
+            2 => Self::Vote(value.message::<Wire<_>>()?.0),
+            3 => Self::PreVote(value.message::<Wire<_>>()?.0),
+            4 => Self::MakeWay(value.message::<Wire<_>>()?.0),
+            5 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 vote: message, 2 meta: message, 3 length: number);
+                let (Wire(vote), Wire(meta)) = (required(vote, "vote")?, required(meta, "meta")?);
+                Self::BeginSnapshot { vote, meta, length: required(length, "length")? }
+            }
+            6 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 transfer: number, 2 offset: number, 3 bytes: bytes);
+                Self::SnapshotPart {
+                    transfer: required(transfer, "transfer")?,
+                    offset: required(offset, "offset")?,
+                    bytes: required(bytes, "bytes")?,
+                }
+            }
+            7 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 transfer: number);
+                Self::EndSnapshot { transfer: required(transfer, "transfer")? }
+            }
+            8 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 command: bytes, 2 patience: number);
+                Self::Propose { command: required(command, "command")?, patience: patience_of(patience)? }
+            }
+            9 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 patience: number);
+                Self::ReadIndex { patience: patience_of(patience)? }
+            }
+            10 => Self::Status,
+            11 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 to: number, 2 patience: number);
+                Self::Transfer { to: to.map(MemberId::new), patience: patience_of(patience)? }
+            }
+            12 => Self::Introduce,
+            13 => Self::Assign(value.message()?),
+            14 => Self::Diverged(value.message()?),
+            other => return Err(DecodeError::unknown("request", u64::from(other))),
+        })
+    }
+}
+
+fn patience_of(millis: Option<u64>) -> Result<Duration, DecodeError> {
+    Ok(Duration::from_millis(required(millis, "patience")?))
+}
+
+impl Encode for Reply {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Appended(response) => writer.message(1, &Wire(response.clone())),
+            Self::Voted(response) => writer.message(2, &Wire(response.clone())),
+            Self::MadeWay(response) => writer.message(3, &Wire(response.clone())),
+            Self::SnapshotBegun { transfer } => writer.nested(4, |writer| writer.number(1, *transfer)),
+            Self::SnapshotPartTaken => writer.nested(5, |_| {}),
+            Self::SnapshotInstalled(response) => writer.message(6, &Wire(response.clone())),
+            Self::Proposed { index, answer } => writer.nested(7, |writer| {
+                writer.number(1, index.get());
+                writer.message(2, answer);
+            }),
+            Self::NotDone(cause) => writer.message(8, cause),
+            Self::Unknown(cause) => writer.message(9, cause),
+            Self::ReadIndex(index) => writer.nested(10, |writer| writer.number(1, index.get())),
+            Self::Status(status) => writer.message(11, status),
+            Self::Transferred { to } => writer.nested(12, |writer| writer.number(1, to.get())),
+            Self::NotTransferred(error) => writer.message(13, error),
+            Self::Introduced { introduction, stage } => writer.nested(14, |writer| {
+                writer.message(1, introduction);
+                let stage = match stage {
+                    Stage::Empty => 1,
+                    Stage::Assigned => 2,
+                    Stage::Founded => 3,
+                };
+                writer.number(2, stage);
+            }),
+            Self::Done => writer.nested(15, |_| {}),
+            Self::Refused(text) => writer.text(16, text),
+        }
+    }
+}
+
+impl Decode for Reply {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let (number, value) = required(reader.field()?, "reply")?;
+        Ok(match number {
+            1 => Self::Appended(value.message::<Wire<_>>()?.0),
+            2 => Self::Voted(value.message::<Wire<_>>()?.0),
+            3 => Self::MadeWay(value.message::<Wire<_>>()?.0),
+            4 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 transfer: number);
+                Self::SnapshotBegun { transfer: required(transfer, "transfer")? }
+            }
+            5 => Self::SnapshotPartTaken,
+            6 => Self::SnapshotInstalled(value.message::<Wire<_>>()?.0),
+            7 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 index: number, 2 answer: message);
+                let index = LogIndex::new(required(index, "index")?);
+                Self::Proposed { index, answer: required(answer, "answer")? }
+            }
+            8 => Self::NotDone(value.message()?),
+            9 => Self::Unknown(value.message()?),
+            10 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 index: number);
+                Self::ReadIndex(LogIndex::new(required(index, "index")?))
+            }
+            11 => Self::Status(value.message()?),
+            12 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 to: number);
+                Self::Transferred { to: MemberId::new(required(to, "to")?) }
+            }
+            13 => Self::NotTransferred(value.message()?),
+            14 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 introduction: message, 2 stage: number);
+                let stage = match required(stage, "stage")? {
+                    1 => Stage::Empty,
+                    2 => Stage::Assigned,
+                    3 => Stage::Founded,
+                    other => return Err(DecodeError::unknown("stage", other)),
+                };
+                Self::Introduced { introduction: required(introduction, "introduction")?, stage }
+            }
+            15 => Self::Done,
+            16 => Self::Refused(value.text()?),
+            other => return Err(DecodeError::unknown("reply", u64::from(other))),
+        })
+    }
+}
+
+impl Encode for Unavailable {
+    fn encode(&self, writer: &mut Writer) {
+        let (kind, text) = match self {
+            Self::NoRaftLeader => (1, None),
+            Self::Timeout => (2, None),
+            Self::NotRaftLeader => (3, None),
+            Self::Waiting(text) => (4, Some(text)),
+            Self::Overloaded => (5, None),
+            Self::Stopping => (6, None),
+            Self::Failed(text) => (7, Some(text)),
+        };
+        writer.number(1, kind);
+        if let Some(text) = text {
+            writer.text(2, text);
+        }
+    }
+}
+
+impl Decode for Unavailable {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 kind: number, 2 text: text);
+        let text = text.unwrap_or_default();
+        Ok(match required(kind, "kind")? {
+            1 => Self::NoRaftLeader,
+            2 => Self::Timeout,
+            3 => Self::NotRaftLeader,
+            4 => Self::Waiting(text),
+            5 => Self::Overloaded,
+            6 => Self::Stopping,
+            7 => Self::Failed(text),
+            other => return Err(DecodeError::unknown("cause", other)),
+        })
+    }
+}
+
+impl Encode for TransferError {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::NotAVoter(member) => writer.number(1, member.get()),
+            Self::NobodyElse => writer.nested(2, |_| {}),
+            Self::Unavailable(cause) => writer.message(3, cause),
+        }
+    }
+}
+
+impl Decode for TransferError {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let (number, value) = required(reader.field()?, "transfer error")?;
+        Ok(match number {
+            1 => Self::NotAVoter(MemberId::new(value.number()?)),
+            2 => Self::NobodyElse,
+            3 => Self::Unavailable(value.message()?),
+            other => return Err(DecodeError::unknown("transfer error", u64::from(other))),
+        })
+    }
+}
+
+impl Encode for StatusReply {
+    fn encode(&self, writer: &mut Writer) {
+        let role = match self.role {
+            RaftRole::Leader => 1,
+            RaftRole::Follower => 2,
+            RaftRole::Candidate => 3,
+            RaftRole::Learner => 4,
+        };
+        writer.number(1, role);
+        writer.number(2, self.term.get());
+        if let Some(index) = self.last_log {
+            writer.number(3, index.get());
+        }
+        if let Some(index) = self.applied {
+            writer.number(4, index.get());
+        }
+        for sample in &self.digests {
+            writer.message(5, sample);
+        }
+    }
+}
+
+impl Decode for StatusReply {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let (mut role, mut term, mut last_log, mut applied, mut digests) = (None, None, None, None, Vec::new());
+        while let Some((field, value)) = reader.field()? {
+            match field {
+                1 => {
+                    role = Some(match value.number()? {
+                        1 => RaftRole::Leader,
+                        2 => RaftRole::Follower,
+                        3 => RaftRole::Candidate,
+                        4 => RaftRole::Learner,
+                        other => return Err(DecodeError::unknown("role", other)),
+                    });
+                }
+                2 => term = Some(Term::new(value.number()?)),
+                3 => last_log = Some(LogIndex::new(value.number()?)),
+                4 => applied = Some(LogIndex::new(value.number()?)),
+                5 => digests.push(value.message()?),
+                _ => {}
+            }
+        }
+        Ok(Self { role: required(role, "role")?, term: required(term, "term")?, last_log, applied, digests })
+    }
+}
+
+impl Encode for DigestSample {
+    fn encode(&self, writer: &mut Writer) {
+        writer.number(1, self.index.get());
+        writer.bytes(2, &self.digest.bits().to_be_bytes());
+    }
+}
+
+impl Decode for DigestSample {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 index: number, 2 digest: bytes);
+        let digest = <[u8; 16]>::try_from(required(digest, "digest")?.as_ref())
+            .map_err(|_| DecodeError::new("a digest has 16 bytes"))?;
+        let digest = Digest::from_bits(u128::from_be_bytes(digest));
+        Ok(Self { index: LogIndex::new(required(index, "index")?), digest })
+    }
+}

@@ -1,0 +1,189 @@
+//! What consensus tells Prometheus. The log store declares its own metrics, the transport too.
+
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
+};
+use tokio::time::Instant;
+
+use super::status::{RaftRole, RaftStatus};
+use crate::machine::Machine;
+use crate::types::MemberId;
+
+/// Why the Raft leader changed, as far as this member can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChangeCause {
+    /// This member did not know a Raft leader before.
+    First,
+    /// The one before made way.
+    Transfer,
+    /// The one before was not heard any more.
+    Election,
+}
+
+impl ChangeCause {
+    const ALL: [Self; 3] = [Self::First, Self::Transfer, Self::Election];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Transfer => "transfer",
+            Self::Election => "election",
+        }
+    }
+}
+
+/// The metrics of one member's Raft.
+#[derive(Debug)]
+pub(super) struct RaftMetrics {
+    is_leader: IntGauge,
+    term: IntGauge,
+    leader_changes: IntCounterVec,
+    leaderless_seconds: Histogram,
+    pub(super) commit_seconds: Histogram,
+    members: IntGaugeVec,
+    max_lag: IntGauge,
+    applied: IntGauge,
+    revision: IntGauge,
+    compacted: IntGauge,
+    state_bytes: IntGauge,
+    forgotten_early: IntGauge,
+    pub(super) read_rounds: IntCounter,
+    pub(super) reads: IntCounter,
+    pub(super) forwarded: IntCounter,
+    pub(super) digest_comparisons: IntCounter,
+    pub(super) digest_mismatches: IntCounter,
+    /// The Raft leader that was heard last, and when.
+    heard: Mutex<Option<(MemberId, Instant)>>,
+}
+
+/// From half a millisecond to some seconds.
+fn seconds(name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(exponential_buckets(0.000_5, 2.0, 15)?))
+}
+
+impl RaftMetrics {
+    /// Declares the metrics in `registry`.
+    ///
+    /// # Errors
+    /// When they are declared there already.
+    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let changes = Opts::new("quorate_raft_leader_changes_total", "Changes of the Raft leader seen by this member.");
+        let members = Opts::new("quorate_members", "Members of the cluster by role.");
+        let metrics = Self {
+            is_leader: IntGauge::new("quorate_raft_is_leader", "1 while this member is the Raft leader, else 0.")?,
+            term: IntGauge::new("quorate_raft_term", "Raft's term.")?,
+            leader_changes: IntCounterVec::new(changes, &["cause"])?,
+            leaderless_seconds: seconds(
+                "quorate_raft_leaderless_seconds",
+                "Time between the last word of one Raft leader and the first of the next.",
+            )?,
+            commit_seconds: seconds(
+                "quorate_raft_commit_seconds",
+                "Time from proposing a command on the Raft leader until it was applied there.",
+            )?,
+            members: IntGaugeVec::new(members, &["role"])?,
+            max_lag: IntGauge::new(
+                "quorate_raft_max_lag_entries",
+                "On the Raft leader: log entries that the member farthest behind does not have.",
+            )?,
+            applied: IntGauge::new("quorate_applied_index", "Log index of the last entry applied by this member.")?,
+            revision: IntGauge::new("quorate_applied_revision", "Revision of this member's state.")?,
+            compacted: IntGauge::new("quorate_compacted_revision", "Oldest revision that can still be read.")?,
+            state_bytes: IntGauge::new("quorate_state_bytes", "Encoded size of the replicated state.")?,
+            forgotten_early: IntGauge::new(
+                "quorate_requests_forgotten_early",
+                "Requests forgotten before their time for want of room, since the cluster was founded.",
+            )?,
+            read_rounds: IntCounter::new(
+                "quorate_read_rounds_total",
+                "Rounds in which this member made sure that a linearizable read is fresh.",
+            )?,
+            reads: IntCounter::new(
+                "quorate_linearizable_reads_total",
+                "Linearizable reads served by this member; many share a round.",
+            )?,
+            forwarded: IntCounter::new(
+                "quorate_proposals_forwarded_total",
+                "Commands that this member sent on to the Raft leader.",
+            )?,
+            digest_comparisons: IntCounter::new(
+                "quorate_digest_comparisons_total",
+                "Comparisons of another member's state with this one's, made while this member led.",
+            )?,
+            digest_mismatches: IntCounter::new(
+                "quorate_digest_mismatches_total",
+                "Members whose state differed from that of most members at the same log index; must stay 0.",
+            )?,
+            heard: Mutex::new(None),
+        };
+        for cause in ChangeCause::ALL {
+            metrics.leader_changes.with_label_values(&[cause.label()]);
+        }
+        for collector in metrics.collectors() {
+            registry.register(collector)?;
+        }
+        Ok(metrics)
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.is_leader.clone()),
+            Box::new(self.term.clone()),
+            Box::new(self.leader_changes.clone()),
+            Box::new(self.leaderless_seconds.clone()),
+            Box::new(self.commit_seconds.clone()),
+            Box::new(self.members.clone()),
+            Box::new(self.max_lag.clone()),
+            Box::new(self.applied.clone()),
+            Box::new(self.revision.clone()),
+            Box::new(self.compacted.clone()),
+            Box::new(self.state_bytes.clone()),
+            Box::new(self.forgotten_early.clone()),
+            Box::new(self.read_rounds.clone()),
+            Box::new(self.reads.clone()),
+            Box::new(self.forwarded.clone()),
+            Box::new(self.digest_comparisons.clone()),
+            Box::new(self.digest_mismatches.clone()),
+        ]
+    }
+
+    /// The Raft leader gave a sign of life; on that leader itself, it is leading.
+    pub(super) fn heard(&self, leader: MemberId) {
+        let now = Instant::now();
+        let before = self.heard.lock().unwrap_or_else(PoisonError::into_inner).replace((leader, now));
+        if let Some((_, at)) = before.filter(|(previous, _)| *previous != leader) {
+            self.leaderless_seconds.observe(now.duration_since(at).as_secs_f64());
+        }
+    }
+
+    /// Whether any Raft leader was heard so far.
+    pub(super) fn knows_a_leader(&self) -> bool {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Counts a change of the Raft leader.
+    pub(super) fn leader_changed(&self, cause: ChangeCause) {
+        self.leader_changes.with_label_values(&[cause.label()]).inc();
+    }
+
+    /// Shows what a member knows.
+    pub(super) fn show(&self, status: &RaftStatus, state: &Machine) {
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.is_leader.set(i64::from(status.role == RaftRole::Leader));
+        self.term.set(gauge(status.term.get()));
+        self.members.with_label_values(&["voter"]).set(count(status.voters.len()));
+        self.members.with_label_values(&["learner"]).set(count(status.learners.len()));
+        let last = status.last_log.map_or(0, |index| index.get() + 1);
+        let least = status.matched.values().map(|matched| matched.map_or(0, |index| index.get() + 1)).min();
+        self.max_lag.set(gauge(least.map_or(0, |least| last.saturating_sub(least))));
+        self.applied.set(gauge(state.applied().map_or(0, crate::types::LogIndex::get)));
+        self.revision.set(gauge(state.revision().get()));
+        self.compacted.set(gauge(state.compacted().get()));
+        self.state_bytes.set(gauge(state.state_bytes()));
+        self.forgotten_early.set(gauge(state.requests().forgotten_early()));
+    }
+}

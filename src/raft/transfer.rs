@@ -1,0 +1,124 @@
+//! Moving Raft leadership on purpose: to the named member or the most caught-up voter, and before this member stops.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::member::{Member, patience};
+use super::messages::{Reply, Request};
+use super::proposals::pause;
+use super::status::{RaftRole, RaftStatus};
+use super::transport::{NetworkError, Peer};
+use super::{TransferError, Transferred, Unavailable};
+use crate::types::MemberId;
+
+/// How long one try to hand over takes at most when this member stops; there are two.
+const TRY: Duration = Duration::from_millis(250);
+
+/// Whom to make the Raft leader: the named voter, or the other voter that has most of the log.
+fn choose(status: &RaftStatus, wanted: Option<MemberId>) -> Result<MemberId, TransferError> {
+    match wanted {
+        Some(member) if status.voters.contains_key(&member) => Ok(member),
+        Some(member) => Err(TransferError::NotAVoter(member)),
+        None => status
+            .voters
+            .keys()
+            .filter(|member| Some(**member) != status.member)
+            .max_by_key(|member| status.matched.get(*member).copied().flatten())
+            .copied()
+            .ok_or(TransferError::NobodyElse),
+    }
+}
+
+impl Member {
+    /// Moves leadership from whoever leads.
+    pub(super) async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<Transferred, TransferError> {
+        let began = Instant::now();
+        let mut status = self.status.subscribe();
+        loop {
+            status.mark_unchanged();
+            let moved = match self.leader_peer() {
+                _ if self.leads() => self.transfer_here(to, deadline).await,
+                Some(leader) => self.ask_to_transfer(&leader, to, deadline).await,
+                None => Err(Unavailable::NoRaftLeader.into()),
+            };
+            match moved {
+                Ok(to) => return Ok(Transferred { to, took: began.elapsed() }),
+                Err(TransferError::Unavailable(Unavailable::NoRaftLeader | Unavailable::NotRaftLeader)) => {
+                    if !pause(&mut status, deadline).await {
+                        return Err(Unavailable::NoRaftLeader.into());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn ask_to_transfer(
+        &self,
+        leader: &Peer,
+        to: Option<MemberId>,
+        deadline: Instant,
+    ) -> Result<MemberId, TransferError> {
+        let request = Request::Transfer { to, patience: patience(deadline) };
+        match self.ask(leader, &request, deadline).await {
+            Ok(Reply::Transferred { to }) => Ok(to),
+            Ok(Reply::NotTransferred(error)) => Err(error),
+            Ok(Reply::NotDone(cause)) => Err(cause.into()),
+            Ok(other) => Err(Unavailable::Failed(format!("{} answered {other:?}", leader.name())).into()),
+            Err(NetworkError::NotSent { .. }) => Err(Unavailable::NoRaftLeader.into()),
+            Err(NetworkError::Lost { .. }) => Err(Unavailable::Timeout.into()),
+        }
+    }
+
+    /// Moves leadership away from this member, and waits until it knows the new leader.
+    pub(super) async fn transfer_here(
+        &self,
+        to: Option<MemberId>,
+        deadline: Instant,
+    ) -> Result<MemberId, TransferError> {
+        let raft = self.running()?;
+        let status = self.status();
+        if status.role != RaftRole::Leader {
+            return Err(Unavailable::NotRaftLeader.into());
+        }
+        let to = choose(&status, to)?;
+        if status.member == Some(to) {
+            return Ok(to);
+        }
+        tracing::info!(%to, "handing leadership over");
+        self.making_way.store(true, Ordering::Release);
+        raft.trigger()
+            .transfer_leader(to)
+            .await
+            .map_err(|fatal| TransferError::Unavailable(Unavailable::Failed(fatal.to_string())))?;
+        let mut changes = self.status.subscribe();
+        let moved = |status: &std::sync::Arc<RaftStatus>| {
+            status.raft_leader.is_some_and(|leader| Some(leader) != status.member)
+        };
+        match timeout_at(deadline, changes.wait_for(moved)).await {
+            Ok(Ok(status)) => status.raft_leader.ok_or_else(|| Unavailable::NoRaftLeader.into()),
+            Ok(Err(_)) => Err(Unavailable::Stopping.into()),
+            Err(_) => Err(Unavailable::Timeout.into()),
+        }
+    }
+
+    /// Hands leadership over before this member stops: two tries, then the others elect by themselves.
+    pub(super) async fn hand_over(&self, deadline: Instant) {
+        for _ in 0..2 {
+            if !self.leads() {
+                return;
+            }
+            let until = (Instant::now() + TRY).min(deadline);
+            match self.transfer_here(None, until).await {
+                Ok(to) => {
+                    tracing::info!(%to, "handed leadership over");
+                    return;
+                }
+                Err(TransferError::NobodyElse) => return,
+                Err(error) => tracing::warn!(%error, "leadership was not handed over"),
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What both ends of a connection have in common: the times after which the other end counts as gone, and the writer that
+//! turns queued frames into few large writes.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use thiserror::Error;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::frame::Frame;
+
+/// How long the other end may take to connect and to say its hello or welcome.
+pub(super) const HELLO_TIME: Duration = Duration::from_secs(2);
+
+/// How long a connection may be silent before its client asks for a sign of life.
+pub(super) const PING_AFTER: Duration = Duration::from_secs(2);
+
+/// How long a connection may be silent before its other end counts as gone: several pings.
+pub(super) const SILENCE: Duration = Duration::from_secs(8);
+
+/// How long one write may take before the other end counts as stuck.
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(8);
+
+/// Requests on one connection that wait for their reply, on either end. openraft has at most some dozens of appends on
+/// their way; the forward lane carries one request per waiting client call, of which a member takes 1,024 at once.
+pub(super) const WINDOW: usize = 1024;
+
+/// Frames that may wait to be written. Few, because a full queue is how the network's slowness reaches those who send.
+pub(super) const QUEUE: usize = 64;
+
+/// How many bytes are gathered into one write.
+const GATHER: usize = 256 << 10;
+
+/// Why a connection cannot be written any more.
+#[derive(Debug, Error)]
+pub(super) enum WriteError {
+    #[error("the connection cannot be written: {0}")]
+    Broken(io::Error),
+    #[error("the other end does not read")]
+    Stuck,
+}
+
+/// Writes what is in `queue`, until nobody can put anything there any more or the connection breaks.
+pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
+    mut stream: W,
+    mut queue: mpsc::Receiver<Frame>,
+) -> Result<(), WriteError> {
+    let mut buffer = BytesMut::new();
+    while let Some(frame) = queue.recv().await {
+        frame.write(&mut buffer);
+        while buffer.len() < GATHER {
+            match queue.try_recv() {
+                Ok(frame) => frame.write(&mut buffer),
+                Err(_) => break,
+            }
+        }
+        write_all(&mut stream, &buffer).await?;
+        if buffer.capacity() > 4 * GATHER {
+            buffer = BytesMut::new();
+        }
+        buffer.clear();
+    }
+    Ok(())
+}
+
+/// Writes one frame.
+pub(super) async fn write_frame<W: AsyncWrite + Unpin>(stream: &mut W, frame: &Frame) -> Result<(), WriteError> {
+    let mut buffer = BytesMut::new();
+    frame.write(&mut buffer);
+    write_all(stream, &buffer).await
+}
+
+async fn write_all<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &[u8]) -> Result<(), WriteError> {
+    let write = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    match timeout_at(Instant::now() + WRITE_TIME, write).await {
+        Ok(written) => written.map_err(WriteError::Broken),
+        Err(_) => Err(WriteError::Stuck),
+    }
+}

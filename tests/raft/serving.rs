@@ -1,0 +1,187 @@
+//! What a running cluster does.
+
+use std::time::Duration;
+
+use quorate::raft::{Phase, ProposeError, SnapshotThresholds, Unavailable};
+use quorate::tasks::{Exit, Tasks};
+use quorate::types::MemberId;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cluster::{Cluster, PATIENCE, name, put, soon, value};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_members_found_a_cluster_and_serve_from_each_of_them() {
+    let cluster = Cluster::founded(&NAMES).await;
+    for writer in NAMES {
+        let committed = cluster.raft(writer).propose(put(writer, "1"), soon()).await.unwrap();
+        let here = cluster.raft(writer).state();
+        assert_eq!(value(&here, writer).as_deref(), Some("1"), "a member sees its own write");
+        for reader in NAMES {
+            let state = cluster.raft(reader).read(soon()).await.unwrap();
+            assert!(state.applied() >= Some(committed.index));
+            assert_eq!(value(&state, writer).as_deref(), Some("1"), "written by {writer}, read by {reader}");
+        }
+    }
+    let state = cluster.raft("a").read(soon()).await.unwrap();
+    let status = cluster.raft("a").status();
+    assert_eq!(state.cluster(), status.cluster.as_ref());
+    assert_eq!(status.phase, Phase::Running);
+    assert_eq!(status.voters.keys().map(|id| id.get()).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_member_announces_itself_and_digests_are_equal() {
+    let cluster = Cluster::founded(&NAMES).await;
+    let mut changes = cluster.raft("b").state_changes();
+    let announced = changes.wait_for(|state| state.members().count() == 3);
+    let state = timeout(PATIENCE, announced).await.unwrap().unwrap().clone();
+    for ((id, record), (expected, text)) in state.members().zip([(1, "a"), (2, "b"), (3, "c")]) {
+        assert_eq!((id.get(), &record.name, &record.url), (expected, &name(text), &format!("http://{text}.test")));
+    }
+    let committed = cluster.raft("a").propose(put("k", "v"), soon()).await.unwrap();
+    let mut digests = Vec::new();
+    for text in NAMES {
+        let state = cluster.raft(text).read(soon()).await.unwrap();
+        assert_eq!(state.applied(), Some(committed.index));
+        digests.push(state.digest());
+    }
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crashed_leader_is_replaced_and_comes_back_with_everything() {
+    let mut cluster = Cluster::founded(&NAMES).await;
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        let before = format!("before-{round}");
+        cluster.raft(&leader).propose(put(&before, "1"), soon()).await.unwrap();
+        cluster.crash(&leader);
+        let next = cluster.leader().await;
+        assert_ne!(next, leader);
+        let after = format!("after-{round}");
+        let committed = cluster.raft(&next).propose(put(&after, "1"), soon()).await.unwrap();
+        cluster.start(&leader).await;
+        let state = cluster.raft(&leader).read(soon()).await.unwrap();
+        assert!(state.applied() >= Some(committed.index));
+        for key in [before, after] {
+            assert_eq!(value(&state, &key).as_deref(), Some("1"), "{key}");
+        }
+    }
+    let state = cluster.raft("a").read(soon()).await.unwrap();
+    assert_eq!(state.members().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_to_whom_it_is_given_from_any_member() {
+    let cluster = Cluster::founded(&NAMES).await;
+    for (asked, wanted) in [("a", 2), ("c", 3), ("b", 1), ("b", 1)] {
+        let wanted = MemberId::new(wanted);
+        let transferred = cluster.raft(asked).transfer(Some(wanted), soon()).await.unwrap();
+        assert_eq!(transferred.to, wanted);
+        cluster.status(asked, |status| status.raft_leader == Some(wanted)).await;
+    }
+    let error = cluster.raft("a").transfer(Some(MemberId::new(9)), soon()).await.unwrap_err();
+    assert_eq!(error.to_string(), "member 9 is not a voter of this cluster");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_stops_hands_over_first_and_nothing_fails() {
+    let mut cluster = Cluster::founded(&NAMES).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.follower().await;
+    let writer = cluster.raft(&follower).clone();
+    let (tasks, mut failures) = Tasks::new();
+    let (written, end) = oneshot::channel();
+    tasks.spawn("writer", Exit::Normal, async move {
+        for number in 0..200 {
+            writer.propose(put("k", &number.to_string()), soon()).await.unwrap();
+        }
+        written.send(()).unwrap();
+    });
+    let began = Instant::now();
+    let mut stopped = cluster.members.remove(&leader).unwrap();
+    stopped.raft.shutdown(soon()).await;
+    let took = began.elapsed();
+    assert!(matches!(stopped.raft.status().phase, Phase::Stopped(_)), "{:?}", stopped.raft.status().phase);
+    let refused = stopped.raft.propose(put("k", "v"), soon()).await.unwrap_err();
+    assert_eq!(refused, ProposeError::NotApplied(Unavailable::Stopping));
+    assert!(timeout(Duration::from_millis(50), stopped.failures.next()).await.is_err(), "an ordered end is no failure");
+    stopped.tasks.stop(PATIENCE).await;
+    tokio::select! {
+        failure = failures.next() => panic!("{failure:?}"),
+        end = end => end.unwrap(),
+    }
+    assert_ne!(cluster.leader().await, leader);
+    assert!(took < Duration::from_secs(1), "the hand-over took {took:?}");
+    cluster.start(&leader).await;
+    let state = cluster.raft(&leader).read(soon()).await.unwrap();
+    assert_eq!(value(&state, "k").as_deref(), Some("199"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_a_command_is_unknown_or_not_applied_and_a_read_fails() {
+    let mut cluster = Cluster::founded(&NAMES).await;
+    let leader = cluster.leader().await;
+    cluster.raft(&leader).propose(put("k", "u"), soon()).await.unwrap();
+    for text in NAMES.iter().filter(|text| **text != leader) {
+        cluster.crash(text);
+    }
+    let deadline = || Instant::now() + Duration::from_millis(300);
+    let proposed = cluster.raft(&leader).propose(put("k", "v"), deadline()).await.unwrap_err();
+    assert!(matches!(proposed, ProposeError::Unknown(Unavailable::Timeout)), "{proposed:?}");
+    cluster.raft(&leader).read(deadline()).await.unwrap_err();
+    assert!(cluster.raft(&leader).peers(deadline()).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_far_behind_gets_a_snapshot() {
+    let mut cluster = Cluster::new(&NAMES).await;
+    cluster.snapshots = SnapshotThresholds { entries: 50, bytes: u64::MAX, kept: 10 };
+    for text in NAMES {
+        cluster.start(text).await;
+    }
+    let follower = cluster.follower().await;
+    cluster.crash(&follower);
+    let leader = cluster.leader().await;
+    let large = "x".repeat(100_000);
+    for number in 0..200 {
+        cluster.raft(&leader).propose(put(&format!("k{}", number % 40), &large), soon()).await.unwrap();
+    }
+    cluster.status(&leader, |status| status.purged.is_some_and(|purged| purged.get() > 100)).await;
+    cluster.start(&follower).await;
+    let state = cluster.raft(&follower).read(soon()).await.unwrap();
+    assert_eq!(state.keys().len(), 40);
+    let behind = cluster.status(&follower, |status| status.snapshot.is_some()).await;
+    assert!(behind.snapshot.is_some_and(|snapshot| snapshot.get() > 100), "{behind:?}");
+    let compared = async {
+        loop {
+            let (one, other) = (cluster.raft(&leader).state(), cluster.raft(&follower).state());
+            if one.applied() == other.applied() {
+                return (one.digest(), other.digest());
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (one, other) = timeout(PATIENCE, compared).await.unwrap();
+    assert_eq!(one, other);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_reads_share_few_rounds() {
+    let cluster = Cluster::founded(&NAMES).await;
+    let leader = cluster.leader().await;
+    let reads = (0..400).map(|_| cluster.raft(&leader).read(soon()));
+    for read in futures::future::join_all(reads).await {
+        read.unwrap();
+    }
+    let gathered = cluster.members[&leader].registry.gather();
+    let total = |wanted: &str| {
+        let family = gathered.iter().find(|family| family.name() == wanted).unwrap();
+        family.get_metric()[0].get_counter().get_value()
+    };
+    let (reads, rounds) = (total("quorate_linearizable_reads_total"), total("quorate_read_rounds_total"));
+    assert!(reads >= 400.0 && rounds < 100.0, "{reads} reads in {rounds} rounds");
+}
