@@ -10,8 +10,7 @@ use super::leader::leader_json;
 use super::problem::{Problem, ProblemBody, ProblemKind};
 use super::reply::Reply;
 use super::{Api, wire};
-use crate::coordinator::{ClusterView, Consistency, MemberState, MemberView, Read};
-use crate::raft::Phase;
+use crate::coordinator::{ClusterView, Consistency, MemberState, MemberView, Phase, Read};
 use crate::types::MemberName;
 
 /// How the cluster is, as far as this member can tell. Always answers, without a quorum too.

@@ -8,8 +8,7 @@ use super::extract::Query;
 use super::problem::{Problem, ProblemBody, ProblemKind};
 use super::reply::Reply;
 use super::{Api, wire};
-use crate::coordinator::{Consistency, LeaderView, Read};
-use crate::raft::RaftRole;
+use crate::coordinator::{Consistency, LeaderView, RaftRole, Read};
 
 /// How long until a new Raft leader can be expected.
 const ELECTION: Duration = Duration::from_millis(300);

@@ -11,9 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::coordinator::{CoordinatorError, Happened};
+use crate::coordinator::{CoordinatorError, Happened, Unavailable};
 use crate::machine::outcome::{KeyMeta, Rejection};
-use crate::raft::Unavailable;
 
 /// What went wrong, as the last part of the problem's `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,9 +21,12 @@ pub use error::{CoordinatorError, ErrorKind, Happened};
 pub use keys::Transacted;
 pub use reads::{Consistency, Read};
 
+// What consensus says of itself, for the layers above, which do not see `raft`.
+pub use crate::raft::{Phase, RaftRole, RaftStatus, TransferError, Transferred, Unavailable};
+
 use crate::machine::command::{Action, Author, Command};
 use crate::machine::outcome::{Answer, Effect, Origin};
-use crate::raft::{Clock, ProposeError, RaftHandle, Unavailable};
+use crate::raft::{Clock, ProposeError, RaftHandle};
 use crate::types::{IdempotencyKey, Leadership, Revision};
 use crate::watch::{Filter, Hub, Subscription};
 

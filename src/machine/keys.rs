@@ -1,6 +1,5 @@
 //! Small metadata with etcd's data model: create and mod revision, version, ranges, the past.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -110,7 +109,8 @@ impl Keys {
         page(rows, limit)
     }
 
-    /// As [`Keys::range`], at a past revision. Reads all of the range's past changes.
+    /// As [`Keys::range`], at a past revision. Looks at all changes of the range in the window, but at no more present keys
+    /// than it needs.
     ///
     /// # Errors
     /// When the revision is compacted or in the future.
@@ -123,18 +123,15 @@ impl Keys {
     ) -> Result<KeyPage, OutsideHistory> {
         self.history.admit(revision, self.present)?;
         let past = self.history.range_before(range.first(), |key| range.holds(key), revision);
-        let mut rows: BTreeMap<Key, KeyRecord> = self
-            .rows_of(range, after)
-            .filter(|(key, _)| !past.contains_key(key.as_str()))
-            .map(|(key, record)| (key.clone(), record.clone()))
-            .collect();
-        for (key, before) in past {
-            let key = Key::new(key).expect("it was a key when it was changed");
-            if let (Some(record), true) = (before, after.is_none_or(|after| key > *after)) {
-                rows.insert(key, record.clone());
-            }
-        }
-        Ok(page(rows.into_iter(), limit))
+        let unchanged = self.rows_of(range, after).map(|(key, record)| (key.as_str(), record));
+        let unchanged = unchanged.filter(|(key, _)| !past.contains_key(key));
+        let changed = past.iter().filter_map(|(key, before)| Some((*key, before.as_ref()?)));
+        let changed = changed.filter(|(key, _)| after.is_none_or(|after| *key > after.as_str()));
+        let rows = in_key_order(unchanged, changed).map(|(key, record)| {
+            let key = Key::new(key).expect("it is a key now, or was one when it was changed");
+            (key, record.clone())
+        });
+        Ok(page(rows, limit))
     }
 
     fn rows_of<'a>(
@@ -193,6 +190,19 @@ impl Keys {
         self.history.record(key, revision, Some(before));
         Some(meta)
     }
+}
+
+/// Merges two lists of rows that have no key in common, each in key order.
+fn in_key_order<'a>(
+    one: impl Iterator<Item = (&'a str, &'a KeyRecord)>,
+    other: impl Iterator<Item = (&'a str, &'a KeyRecord)>,
+) -> impl Iterator<Item = (&'a str, &'a KeyRecord)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some((first, _)), Some((second, _))) if second < first => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }
 
 fn page(mut rows: impl Iterator<Item = (Key, KeyRecord)>, limit: usize) -> KeyPage {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -59,6 +59,8 @@ pub enum LogError {
     Volume(#[from] io::Error),
     #[error("in {LOG_FILE}, {0}")]
     Damaged(#[from] Damaged),
+    #[error("{LOG_FILE} is damaged between its records: restore this member's volume from its peers")]
+    Inconsistent,
     #[error(
         "{LOG_FILE} has a hole: log entry {expected} is missing and {found} follows; restore this member's volume from its peers"
     )]
@@ -252,7 +254,9 @@ fn open_database(volume: &dyn Volume) -> Result<Database, LogError> {
         volume.rename(&unfinished, LOG_FILE)?;
         volume.sync_directory()?;
     }
-    builder().create_with_backend(Backend(volume.backend(LOG_FILE)?)).map_err(redb_error)
+    let mut database = builder().create_with_backend(Backend(volume.backend(LOG_FILE)?)).map_err(redb_error)?;
+    // Reads every page. Without it a damaged page above the records could hide some of them.
+    if database.check_integrity().map_err(redb_error)? { Ok(database) } else { Err(LogError::Inconsistent) }
 }
 
 /// Reads and checks everything in the file.
@@ -270,15 +274,14 @@ fn load(database: &Database) -> Result<Memory, LogError> {
         }
     }
     memory.last = memory.purged;
-    let mut expected = memory.purged.map_or(0, |purged| purged.index() + 1);
-    for row in entries.iter().map_err(redb_error)? {
+    let first = memory.purged.map_or(0, |purged| purged.index() + 1);
+    for (expected, row) in (first..).zip(entries.iter().map_err(redb_error)?) {
         let (index, record) = row.map_err(redb_error)?;
         let found = index.value();
         let Wire(entry) = unseal::<Wire<Entry>>(&entry_name(found), record.value())?;
         if found != expected || entry.log_id.index() != expected {
             return Err(LogError::Hole { expected, found });
         }
-        expected += 1;
         memory.last = Some(entry.log_id);
         memory.remember(entry, 0);
     }

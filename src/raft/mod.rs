@@ -37,6 +37,9 @@ pub mod transport;
 mod type_config;
 pub mod volume;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use thiserror::Error;

@@ -22,7 +22,7 @@ use crate::machine::{Limits, Machine};
 
 const MAGIC: &[u8; 8] = b"quorsnap";
 const FORMAT: u32 = 1;
-const HEADER: u64 = 12;
+const HEADER: u64 = MAGIC.len() as u64 + 4;
 const PREFIX: &str = "snapshot-";
 
 /// The largest record that is believed: far more than a row can have, far less than the memory of a member.
@@ -331,7 +331,7 @@ struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     fn open(file: &'a SnapshotFile) -> Result<Self, Fault> {
         let length = file.len()?;
-        let mut header = [0; HEADER as usize];
+        let mut header = [0; MAGIC.len() + 4];
         if length < HEADER {
             return Err(Fault::NoSnapshot);
         }

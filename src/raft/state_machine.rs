@@ -49,7 +49,7 @@ impl Growth {
 
     /// Without going below zero: a snapshot that was installed meanwhile has taken everything off.
     fn take_off(&self, bytes: u64) {
-        drop(self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(bytes))));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(bytes)));
     }
 }
 

@@ -263,7 +263,7 @@ impl Volume for DiskVolume {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             futures::executor::block_on(writer);
             // Nobody waits any more when the member has been dropped.
-            drop(ended.send(()));
+            let _ = ended.send(());
         });
         tasks.spawn(name, Exit::Fatal, async move {
             if thread.is_ok() {

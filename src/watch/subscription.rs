@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_ring_is_bounded_by_bytes_too() {
-        let one = super::super::hub::Hub::new(HubLimits { events: usize::MAX, bytes: 1 });
+        let one = Hub::new(HubLimits { events: usize::MAX, bytes: 1 });
         one.publish(deleted(1, "a/1"));
         assert_eq!(one.subscribe(keys_below_a(), Revision::ZERO).next().await, Next::Behind);
     }

@@ -213,6 +213,7 @@ impl Generator {
         let rollback_to = match self.below(6) {
             0 => Some(Version::new(self.below(9))),
             1 if !versions.is_empty() => Some(self.pick(versions).version),
+            2 => versions.last().and_then(|record| record.rollback_of),
             _ => None,
         };
         ConfigDocument { data, history_limit, rollback_to }

@@ -37,7 +37,7 @@ fn limits() -> Limits {
         config_bytes: 60,
         config_versions: 4,
         operations: 8,
-        state_bytes: 7_000,
+        state_bytes: 6_000,
         history_revisions: 30,
         history_bytes: 1 << 30,
         requests: 60,
