@@ -24,7 +24,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 pub use hello::{Hello, Introduction, Refusal, RefusalCause, Seat};
-pub use tcp::TcpNetwork;
+pub use tcp::{BindError, TcpNetwork};
+pub use tls::Layer;
 
 use super::status::MemberNode;
 use crate::tasks::Tasks;
