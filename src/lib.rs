@@ -31,3 +31,6 @@ pub mod api;
 pub mod operator;
 
 pub mod client;
+pub mod server;
+
+pub mod cli;

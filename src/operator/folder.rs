@@ -201,6 +201,14 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_valid() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let content = read(&examples, "default");
+        assert_eq!(content.problems, []);
+        assert_eq!(content.desired.configs.len(), 3);
+    }
+
+    #[test]
     fn resources_of_another_cluster_are_left_alone() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("a.yaml"), config("a")).expect("written");

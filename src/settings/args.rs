@@ -60,7 +60,7 @@ pub struct ServeArgs {
     /// Directory of this member's log, vote and snapshots [default: quorate-data/NAME]
     #[arg(long, env = "QUORATE_DATA_DIR", value_name = "DIR", help_heading = "Identity")]
     pub data_dir: Option<String>,
-    /// All members that found the cluster, this one included: NAME=HOST:PORT of each member port
+    /// All members that found the cluster, this one included, each with the address at which the others reach its member port
     #[arg(long, env = "QUORATE_INITIAL_CLUSTER", value_name = "NAME=HOST:PORT,...", help_heading = "Identity")]
     pub initial_cluster: Option<String>,
 
@@ -76,9 +76,6 @@ pub struct ServeArgs {
     /// How applications reach the HTTP API [default: http:// and --http]
     #[arg(long, env = "QUORATE_ADVERTISE_HTTP", value_name = "URL", help_heading = "Addresses")]
     pub advertise_http: Option<String>,
-    /// How other members reach this one [default: its entry in --initial-cluster]
-    #[arg(long, env = "QUORATE_ADVERTISE_MEMBER", value_name = "HOST:PORT", help_heading = "Addresses")]
-    pub advertise_member: Option<String>,
 
     /// Folder of YAML with ReplicatedConfig documents to replicate; the same on every member
     #[arg(long, env = "QUORATE_RESOURCES", value_name = "DIR", help_heading = "Resources")]

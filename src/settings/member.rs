@@ -18,7 +18,6 @@ const HTTP: Setting = Setting("http");
 const HEALTH: Setting = Setting("health");
 const MEMBER_LISTEN: Setting = Setting("member-listen");
 const ADVERTISE_HTTP: Setting = Setting("advertise-http");
-const ADVERTISE_MEMBER: Setting = Setting("advertise-member");
 const RESOURCES: Setting = Setting("resources");
 const CLUSTER: Setting = Setting("cluster");
 const HEARTBEAT: Setting = Setting("heartbeat");
@@ -28,7 +27,7 @@ const STOP_TIMEOUT: Setting = Setting("stop-timeout");
 const STOP_WITH_PARENT: Setting = Setting("stop-with-parent");
 
 /// What a settings file may have.
-const SETTINGS: [Setting; 17] = [
+const SETTINGS: [Setting; 16] = [
     NAME,
     DATA_DIR,
     INITIAL_CLUSTER,
@@ -36,7 +35,6 @@ const SETTINGS: [Setting; 17] = [
     HEALTH,
     MEMBER_LISTEN,
     ADVERTISE_HTTP,
-    ADVERTISE_MEMBER,
     RESOURCES,
     CLUSTER,
     HEARTBEAT,
@@ -60,8 +58,6 @@ pub struct MemberSettings {
     pub member_listen: SocketAddr,
     /// Base URL of the HTTP API for others.
     pub advertise_http: String,
-    /// `host:port` of the member port for others.
-    pub advertise_member: String,
     pub resources: Option<Resources>,
     pub timing: Timing,
     pub stop_timeout: Duration,
@@ -112,9 +108,6 @@ impl MemberSettings {
         let member_listen = reader.read(MEMBER_LISTEN, args.member_listen, loopback(17_420), parse_listen);
         check_listeners(&mut reader, [(HTTP, http), (HEALTH, health), (MEMBER_LISTEN, member_listen)]);
         let advertise_http = read_advertise_http(&mut reader, args.advertise_http, http);
-        let own_entry = name.as_ref().zip(cluster.as_ref()).and_then(|(name, cluster)| cluster.get(name).cloned());
-        let advertise_member =
-            reader.read(ADVERTISE_MEMBER, args.advertise_member, own_entry.unwrap_or_default(), parse_address);
         let resources = read_resources(&mut reader, args.resources, args.cluster);
         let timing = read_timing(&mut reader, args.heartbeat, args.election_min, args.election_max);
         let stop_timeout = reader.read(STOP_TIMEOUT, args.stop_timeout, Duration::from_secs(10), |text| {
@@ -136,7 +129,6 @@ impl MemberSettings {
                 health: health?,
                 member_listen: member_listen?,
                 advertise_http: advertise_http?,
-                advertise_member: advertise_member?,
                 resources: resources?,
                 timing: timing?,
                 stop_timeout: stop_timeout?,
@@ -325,7 +317,6 @@ mod tests {
         let settings = read(&ENOUGH).expect("enough");
         assert_eq!(settings.http.to_string(), "127.0.0.1:17400");
         assert_eq!(settings.advertise_http, "http://127.0.0.1:17400");
-        assert_eq!(settings.advertise_member, "localhost:1");
         assert_eq!(settings.data_dir, PathBuf::from("quorate-data/a"));
         assert_eq!(settings.timing, Timing::default());
         assert_eq!(settings.resources, None);
@@ -333,7 +324,7 @@ mod tests {
 
     #[test]
     fn each_wrong_setting_is_named_in_its_three_forms_with_what_is_allowed() {
-        let wrong: [(&[&str], &str, &str); 18] = [
+        let wrong: [(&[&str], &str, &str); 17] = [
             (&["--http", "nonsense"], "--http (QUORATE_HTTP, or http in the settings file)", "allowed: IP:PORT"),
             (&["--http", "127.0.0.1:0"], "--http", "allowed: IP:PORT"),
             (&["--health", "localhost:1"], "--health (QUORATE_HEALTH, or health", "allowed: IP:PORT"),
@@ -341,7 +332,6 @@ mod tests {
             (&["--member-listen", "1"], "--member-listen (QUORATE_MEMBER_LISTEN, or memberListen", "allowed: IP:PORT"),
             (&["--http", "0.0.0.0:80"], "--advertise-http (QUORATE_ADVERTISE_HTTP, or advertiseHttp", "is missing"),
             (&["--advertise-http", "a:1"], "--advertise-http", "allowed: http://HOST:PORT"),
-            (&["--advertise-member", "a b:1"], "--advertise-member", "allowed: HOST:PORT"),
             (&["--data-dir", ""], "--data-dir (QUORATE_DATA_DIR, or dataDir", "allowed: the path of a directory"),
             (&["--resources", ""], "--resources", "allowed: the path of a directory"),
             (&["--cluster", "A"], "--cluster (QUORATE_CLUSTER, or cluster", "a DNS label"),
@@ -397,7 +387,6 @@ mod tests {
         let settings = read(&["--settings", path, "--http", "127.0.0.1:9"]).expect("right");
         assert_eq!((settings.http.port(), settings.health.port(), settings.member_listen.port()), (9, 2, 17_420));
         assert_eq!((settings.name.as_str(), settings.log.levels.as_str()), ("b", "warn"));
-        assert_eq!(settings.advertise_member, "localhost:2");
         assert!(settings.stop_with_parent);
     }
 
