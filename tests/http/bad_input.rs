@@ -1,0 +1,204 @@
+//! Whatever a client sends that is not valid gets its documented problem, and changes nothing.
+
+use axum::http::Method;
+
+use crate::fixture::{Answer, Request, Service};
+
+/// A request, the status and kind that it gets, and a part of what the detail says.
+struct Case {
+    request: Request,
+    status: u16,
+    kind: &'static str,
+    says: &'static str,
+}
+
+fn case(request: Request, status: u16, kind: &'static str, says: &'static str) -> Case {
+    Case { request, status, kind, says }
+}
+
+fn invalid(request: Request, says: &'static str) -> Case {
+    case(request, 400, "invalid-request", says)
+}
+
+fn names() -> Vec<Case> {
+    let long = "n".repeat(64);
+    vec![
+        invalid(Request::get(format!("/v1/config/{long}/shop")), "namespace"),
+        invalid(Request::get("/v1/config/Default/shop"), "DNS label"),
+        invalid(Request::get("/v1/config/default/shop_1"), "DNS subdomain"),
+        invalid(Request::get(format!("/v1/config/default/{}", "a".repeat(254))), "DNS subdomain"),
+        invalid(Request::get("/v1/config/default/shop/keys/..%2Fetc"), "data key"),
+        invalid(Request::get("/v1/config/default%00/shop"), "DNS label"),
+        invalid(Request::get("/v1/config/%ff/shop"), "UTF-8"),
+        invalid(Request::get("/v1/kv/%ff%fe"), "UTF-8"),
+        invalid(Request::get("/v1/kv/a%00b"), "control characters"),
+        invalid(Request::get("/v1/kv/a/../b"), "'..'"),
+        invalid(Request::get("/v1/kv/a/%2e%2e/b"), "'..'"),
+        invalid(Request::get(format!("/v1/kv/{}", "k".repeat(513))), "512 bytes"),
+        invalid(Request::put("/v1/kv/..", "x"), "'..'"),
+        invalid(Request::delete("/v1/kv/a%0ab"), "control characters"),
+    ]
+}
+
+fn parameters() -> Vec<Case> {
+    let mut cases = vec![
+        invalid(Request::get("/v1/kv/a?revision=-1"), "revision"),
+        invalid(Request::get("/v1/kv/a?revision=99999999999999999999999"), "revision"),
+        invalid(Request::get("/v1/kv/a?consistency=eventual"), "linearizable"),
+        invalid(Request::get("/v1/kv/a?minRevision=x"), "minRevision"),
+        invalid(Request::get("/v1/kv/a?timeoutMs=0"), "timeoutMs"),
+        invalid(Request::get("/v1/kv/a?timeoutMs=99999999"), "timeoutMs"),
+        invalid(Request::get("/v1/kv/a?nonsense=1"), "no such parameter"),
+        invalid(Request::get("/v1/kv/a?revision=1&revision=2"), "twice"),
+        invalid(Request::get("/v1/kv?limit=0"), "limit"),
+        invalid(Request::get("/v1/kv?limit=1001"), "limit"),
+        invalid(Request::get("/v1/kv?end=b"), "start"),
+        invalid(Request::get("/v1/kv?prefix=a&start=b"), "combined"),
+        invalid(Request::get("/v1/kv?prefix=%ff"), "UTF-8"),
+        invalid(Request::get("/v1/kv?after=%2e%2e"), "'..'"),
+        invalid(Request::get("/v1/watch?fromRevision=later"), "fromRevision"),
+        invalid(Request::get("/v1/watch").header("last-event-id", "what"), "EPOCH-REVISION"),
+        invalid(Request::get("/v1/leader/watch?fromRevision=-1"), "fromRevision"),
+        invalid(Request::get("/v1/config/default/shop/watch?version=1"), "waitMs"),
+        invalid(Request::get("/v1/config/default/shop/watch?waitMs=99999999"), "waitMs"),
+        invalid(Request::get("/v1/config/default/shop?version=-3"), "version"),
+        invalid(Request::get("/v1/leader?x=1"), "no such parameter"),
+        invalid(Request::get("/v1/leader/self?x=1"), "no such parameter"),
+        invalid(Request::get("/v1/cluster?x=1"), "no such parameter"),
+        invalid(Request::get("/?x=1"), "no such parameter"),
+        invalid(Request::get("/v1/config/default?x=1"), "no such parameter"),
+        invalid(Request::get("/v1/config/default/shop/history?x=1"), "no such parameter"),
+    ];
+    cases.extend([
+        invalid(Request::put("/v1/kv/a?x=1", "v"), "no such parameter"),
+        invalid(Request::delete("/v1/kv/a?x=1"), "no such parameter"),
+        invalid(Request::post("/v1/txn?x=1", "{}").json(), "no such parameter"),
+        invalid(Request::post("/v1/cluster/transfer-leadership?x=1", "{}").json(), "no such parameter"),
+    ]);
+    cases
+}
+
+fn headers() -> Vec<Case> {
+    let put = || Request::put("/v1/kv/a", "v");
+    let long = "k".repeat(65);
+    vec![
+        invalid(put().header("if-match", "17"), "entity tag"),
+        invalid(put().header("if-match", "\"-1\""), "entity tag"),
+        invalid(put().header("if-none-match", "\"17\""), "`*`"),
+        invalid(put().header("if-match", "*").header("if-none-match", "*"), "combined"),
+        invalid(put().header("idempotency-key", ""), "idempotency key"),
+        invalid(put().header("idempotency-key", &long), "idempotency key"),
+        invalid(Request::delete("/v1/config/default/shop").header("if-match", "x"), "entity tag"),
+        case(Request::get("/v1/kv/a").header("accept", "text/html"), 406, "not-acceptable", "application/json"),
+        case(put().header("accept", "image/png, video/*"), 406, "not-acceptable", "application/json"),
+    ]
+}
+
+fn bodies() -> Vec<Case> {
+    let deep = format!("{}1{}", "[".repeat(65), "]".repeat(65));
+    let deepest = "[".repeat(100_000);
+    let config = |body: &str| Request::put("/v1/config/default/shop", body).json();
+    let txn = |body: &str| Request::post("/v1/txn", body).json();
+    vec![
+        invalid(config(""), "EOF"),
+        invalid(config("{"), "EOF"),
+        invalid(config("[]"), "expected"),
+        invalid(config("{}"), "data"),
+        invalid(config(r#"{"data":{},"extra":1}"#), "unknown field `extra`"),
+        invalid(config(r#"{"data":{"a":1}}"#), "/data/a"),
+        invalid(config(r#"{"data":{"a/b":"x"}}"#), "data key"),
+        invalid(config(r#"{"data":{},"historyLimit":0}"#), "1 to 100"),
+        invalid(config(r#"{"data":{},"historyLimit":-1}"#), "/historyLimit"),
+        invalid(config(r#"{"data":{},"historyLimit":1e99}"#), "/historyLimit"),
+        invalid(config(r#"{"data":{}} trailing"#), "trailing"),
+        invalid(config("{\"data\":{\"a\":\"\u{0}\"}}"), "control character"),
+        invalid(Request::put_bytes("/v1/config/default/shop", b"{\"data\":{\"a\":\"\xff\"}}").json(), "unicode"),
+        invalid(txn(&deep), "deeper than 64"),
+        invalid(txn(&deepest), "deeper than 64"),
+        invalid(txn(r#"{"compare":[{"key":"a","target":"modified","op":"=","value":1}]}"#), "/compare/0/target"),
+        invalid(txn(r#"{"compare":[{"key":"a","target":"version","op":"~","value":1}]}"#), "/compare/0/op"),
+        invalid(txn(r#"{"compare":[{"key":"a","target":"version","op":"=","value":"AA=="}]}"#), "number"),
+        invalid(txn(r#"{"compare":[{"key":"a","target":"value","op":"=","value":1}]}"#), "base64"),
+        invalid(txn(r#"{"compare":[{"key":"","target":"version","op":"=","value":1}]}"#), "/compare/0/key"),
+        invalid(txn(r#"{"compare":[{"key":"a","target":"version","op":"=","value":-1}]}"#), "/compare/0"),
+        invalid(txn(r#"{"success":[{"op":"put","key":"a","value":"not base64!"}]}"#), "/success/0/value"),
+        invalid(txn(r#"{"success":[{"op":"increment","key":"a"}]}"#), "/success/0"),
+        invalid(txn(r#"{"success":[{"op":"put","key":"a","value":"","x":1}]}"#), "x"),
+        invalid(txn(r#"{"success":[{"op":"put","key":"a","value":""},{"op":"delete","key":"a"}]}"#), "written twice"),
+        case(
+            txn(&format!(r#"{{"success":[{}]}}"#, vec![r#"{"op":"get","key":"a"}"#; 129].join(","))),
+            413,
+            "too-large",
+            "129",
+        ),
+        case(Request::put("/v1/config/default/shop", "{}"), 415, "unsupported-media-type", "application/json"),
+        case(
+            Request::put("/v1/config/default/shop", "data: {}").header("content-type", "application/yaml"),
+            415,
+            "unsupported-media-type",
+            "application/yaml",
+        ),
+        case(Request::put("/v1/kv/a", &"v".repeat((1 << 20) + 1)), 413, "too-large", "1048577"),
+        case(Request::put("/v1/kv/a", &"v".repeat(2 << 20)), 413, "too-large", "1572864"),
+        case(config(&format!(r#"{{"data":{{"a":"{}"}}}}"#, "v".repeat(1 << 20))), 413, "too-large", "config"),
+        invalid(Request::post("/v1/cluster/transfer-leadership", r#"{"to":"Nobody!"}"#).json(), "/to"),
+        case(Request::post("/v1/cluster/transfer-leadership", r#"{"to":"nobody"}"#).json(), 404, "not-found", "nobody"),
+    ]
+}
+
+fn routes() -> Vec<Case> {
+    let patch = Method::PATCH;
+    vec![
+        case(Request::get("/v2/leader"), 404, "not-found", "/v2/leader"),
+        case(Request::get("/v1/kv/"), 404, "not-found", "/v1/kv/"),
+        case(Request::get("/v1/config/default/absent"), 404, "not-found", "default/absent"),
+        case(Request::get("/v1/config/default/absent/history"), 404, "not-found", "default/absent"),
+        case(Request::get("/v1/config/default/absent/keys/a"), 404, "not-found", "default/absent"),
+        case(Request::get("/v1/kv/absent"), 404, "not-found", "absent"),
+        case(Request::get("/v1/kv/a?revision=999999"), 410, "gone", "future"),
+        case(Request::new(patch, "/v1/kv/a"), 405, "method-not-allowed", "PATCH"),
+        case(Request::post("/v1/leader", ""), 405, "method-not-allowed", "POST"),
+        case(Request::delete("/v1/cluster"), 405, "method-not-allowed", "DELETE"),
+        case(Request::get("/v1/txn"), 405, "method-not-allowed", "GET"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_request_gets_its_problem_and_changes_nothing() {
+    let service = Service::start().await;
+    service.send(Request::put("/v1/kv/there", "before")).await.expect(200);
+    let before = service.send(Request::get("/v1/cluster")).await.json();
+    let mut wrong = Vec::new();
+    let cases: Vec<_> = [names(), parameters(), headers(), bodies(), routes()].into_iter().flatten().collect();
+    for case in &cases {
+        let answer = service.send(case.request.clone()).await;
+        if let Some(complaint) = complaint(case, &answer) {
+            wrong.push(format!("{}: {complaint}\n   {}", case.request, answer.text()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} answers are wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    let after = service.send(Request::get("/v1/cluster")).await.json();
+    assert_eq!(after["revision"], before["revision"], "a refused request has changed something");
+    let there = service.send(Request::get("/v1/kv/there")).await;
+    assert_eq!(there.text(), "before");
+}
+
+/// What is wrong with an answer, if anything.
+fn complaint(case: &Case, answer: &Answer) -> Option<String> {
+    if answer.status != case.status {
+        return Some(format!("status {} instead of {}", answer.status, case.status));
+    }
+    if answer.header("content-type") != "application/problem+json" {
+        return Some(format!("content type {}", answer.header("content-type")));
+    }
+    let problem = answer.json();
+    if problem["type"] != format!("https://quorate.io/problems/{}", case.kind) {
+        return Some(format!("type {}", problem["type"]));
+    }
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    if !detail.contains(case.says) {
+        return Some(format!("the detail does not say {:?}", case.says));
+    }
+    let facts_agree = problem["status"] == case.status && problem["outcome"] == "not-applied";
+    (!facts_agree || problem["title"].as_str().is_none()).then(|| "the document is not complete".to_owned())
+}

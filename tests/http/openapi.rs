@@ -1,0 +1,58 @@
+//! The OpenAPI document says exactly what the routes do.
+
+use std::collections::BTreeSet;
+
+use axum::http::Method;
+use serde_json::Value;
+
+use crate::fixture::{Request, Service};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_documented_call_exists_and_no_other_method_is_allowed() {
+    let service = Service::start().await;
+    let document = service.send(Request::get("/openapi.json")).await.expect(200).json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 14, "{} paths", paths.len());
+    for (path, operations) in paths {
+        let real = path.replace("{namespace}", "default").replace("{name}", "shop").replace("{key}", "k");
+        let documented: BTreeSet<_> = operations.as_object().unwrap().keys().cloned().collect();
+        for method in ["get", "put", "post", "delete", "patch"] {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let (status, _, _) = service.open(Request::new(method.clone(), real.clone())).await;
+            let exists = status != 405;
+            let name = method.as_str().to_lowercase();
+            assert_eq!(exists, documented.contains(&name), "{method} {path} is answered with {status}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_documents_its_problem_and_every_reference_leads_somewhere() {
+    let service = Service::start().await;
+    let document = service.send(Request::get("/openapi.json")).await.expect(200).json();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
+            assert!(problem.is_object(), "{method} {path} documents no problem");
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+        }
+    }
+    let mut references = BTreeSet::new();
+    collect_references(&document, &mut references);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+fn collect_references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| collect_references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect_references(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,120 @@
+//! Watches: snapshot first, the chain of revisions, resume, and what happens to one that falls behind.
+
+use std::sync::Arc;
+
+use quorate::machine::event::{Change, Event as MachineEvent};
+use quorate::types::{Key, Revision, Timestamp};
+use quorate::watch::HubLimits;
+use serde_json::json;
+
+use crate::fixture::{Request, Service};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_begins_with_a_snapshot_and_goes_on_in_a_chain() {
+    let service = Service::start().await;
+    let first = service.send(Request::put("/v1/kv/a/1", "x")).await.expect(200).json()["modRevision"].clone();
+    let mut watch = service.watch(Request::get("/v1/watch?prefix=a/")).await;
+    let snapshot = watch.next().await.unwrap();
+    assert_eq!((snapshot.kind.as_str(), &snapshot.data["revision"]), ("snapshot", &first));
+    assert_eq!(snapshot.data["kvs"][0]["key"], "a/1");
+
+    service.send(Request::put("/v1/kv/b", "not wanted")).await.expect(200);
+    service.send(Request::put("/v1/kv/a/2", "y")).await.expect(200);
+    service.send(Request::delete("/v1/kv/a/1")).await.expect(200);
+    let put = watch.next().await.unwrap();
+    assert_eq!((put.kind.as_str(), &put.data["prevRevision"]), ("put", &first));
+    assert_eq!((&put.data["key"], &put.data["kv"]["value"]), (&json!("a/2"), &json!("eQ==")));
+    let deleted = watch.next().await.unwrap();
+    assert_eq!((deleted.kind.as_str(), &deleted.data["prevRevision"]), ("delete", &put.data["revision"]));
+
+    let cluster = service.send(Request::get("/v1/cluster")).await.json();
+    let epoch = &cluster["clusterId"].as_str().unwrap()[..8];
+    assert_eq!(put.id, Some(format!("{epoch}-{}", put.data["revision"])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_resumes_behind_the_last_event_and_in_another_cluster_starts_again() {
+    let service = Service::start().await;
+    let mut revisions = Vec::new();
+    for value in ["1", "2", "3"] {
+        let put = service.send(Request::put("/v1/kv/a", value)).await.expect(200).json();
+        revisions.push(put["modRevision"].as_u64().unwrap());
+    }
+    let mut watch = service.watch(Request::get(format!("/v1/watch?fromRevision={}", revisions[0]))).await;
+    let first = watch.next().await.unwrap();
+    assert_eq!(first.data["revision"], revisions[0]);
+    let resume = Request::get("/v1/watch").header("last-event-id", first.id.as_ref().unwrap());
+    let resumed = service.watch(resume).await.next().await.unwrap();
+    assert_eq!(
+        (&resumed.data["revision"], &resumed.data["prevRevision"]),
+        (&json!(revisions[1]), &json!(revisions[0]))
+    );
+    let foreign = Request::get("/v1/watch").header("last-event-id", &format!("ffffffff-{}", revisions[0]));
+    assert_eq!(service.watch(foreign).await.next().await.unwrap().kind, "snapshot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_changes_of_one_revision_come_together_and_only_the_last_can_be_resumed_from() {
+    let service = Service::start().await;
+    let mut watch = service.watch(Request::get("/v1/watch")).await;
+    watch.next().await.unwrap();
+    let body = r#"{"success":[{"op":"put","key":"a","value":""},{"op":"put","key":"b","value":""}]}"#;
+    service.send(Request::post("/v1/txn", body).json()).await.expect(200);
+    let (one, two) = (watch.next().await.unwrap(), watch.next().await.unwrap());
+    assert_eq!((&one.data["key"], &two.data["key"]), (&json!("a"), &json!("b")));
+    assert_eq!(one.data["revision"], two.data["revision"]);
+    assert_eq!((one.id.is_some(), two.id.is_some()), (false, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_fell_out_of_the_ring_gets_a_new_snapshot() {
+    let service = Service::start_with(HubLimits { events: 2, bytes: usize::MAX }).await;
+    let first = service.send(Request::put("/v1/kv/a", "0")).await.expect(200).json()["modRevision"].clone();
+    for value in ["1", "2", "3", "4"] {
+        service.send(Request::put("/v1/kv/a", value)).await.expect(200);
+    }
+    let mut watch = service.watch(Request::get(format!("/v1/watch?fromRevision={first}"))).await;
+    let snapshot = watch.next().await.unwrap();
+    assert_eq!((snapshot.kind.as_str(), &snapshot.data["kvs"][0]["value"]), ("snapshot", &json!("NA==")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_event_ends_the_watch_and_is_counted() {
+    let service = Service::start().await;
+    let mut watch = service.watch(Request::get("/v1/watch")).await;
+    let revision = watch.next().await.unwrap().data["revision"].as_u64().unwrap();
+    // Planted: the event of the next revision never comes.
+    let change = Change::KeyDeleted { key: Key::new("a").unwrap() };
+    let event = MachineEvent { revision: Revision::new(revision + 2), at: Timestamp::default(), changes: vec![change] };
+    service.hub.publish(Arc::new(event));
+    assert_eq!(watch.next().await, None, "the stream ends rather than skip an event");
+    let gaps = service.registry.gather().into_iter().find(|family| family.name() == "quorate_watch_gaps_total");
+    assert_eq!(gaps.unwrap().get_metric()[0].get_counter().get_value(), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configs_and_the_leader_can_be_watched() {
+    let service = Service::start().await;
+    let mut config = service.watch(Request::get("/v1/config/default/shop/watch")).await;
+    let nothing = config.next().await.unwrap();
+    assert_eq!((nothing.kind.as_str(), nothing.data["config"].is_null()), ("snapshot", true));
+    let put = Request::put("/v1/config/default/shop", r#"{"data":{"a":"1"}}"#).json();
+    service.send(put).await.expect(200);
+    let changed = config.next().await.unwrap();
+    assert_eq!((changed.kind.as_str(), &changed.data["config"]["data"]["a"]), ("config", &json!("1")));
+    service.send(Request::delete("/v1/config/default/shop")).await.expect(200);
+    assert_eq!(config.next().await.unwrap().kind, "delete");
+
+    let leader = service.watch(Request::get("/v1/leader/watch")).await.next().await.unwrap();
+    assert_eq!((leader.kind.as_str(), &leader.data["leader"]["name"]), ("snapshot", &json!("solo")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_watch_says_that_it_is_complete() {
+    let service = Service::start().await;
+    let mut watch = service.watch(Request::get("/v1/watch?prefix=quiet/")).await;
+    watch.next().await.unwrap();
+    let put = service.send(Request::put("/v1/kv/loud", "x")).await.expect(200).json();
+    let heartbeat = watch.next().await.unwrap();
+    assert_eq!((heartbeat.kind.as_str(), &heartbeat.data["revision"]), ("heartbeat", &put["modRevision"]));
+}
