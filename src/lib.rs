@@ -27,6 +27,8 @@ pub mod raft;
 
 pub mod coordinator;
 
+pub mod duties;
+
 pub mod api;
 pub mod operator;
 

@@ -40,7 +40,7 @@ pub(super) fn with_leader(member: &Arc<Member>) -> Round {
             Ok(Reply::ReadIndex(index)) => Ok(index),
             // What the Raft leader cannot do now, another may do next.
             Ok(Reply::NotDone(_)) | Err(_) => Err(Unavailable::NoRaftLeader),
-            Ok(other) => Err(Unavailable::Failed(format!("{} answered {other:?}", leader.name()))),
+            Ok(other) => Err(Unavailable::Failed(format!("{} answered {other}", leader.name()))),
         }
     })
 }

@@ -85,7 +85,7 @@ async fn ask_others(
         let peer = Peer::Initial { name: name.clone(), address: address.clone() };
         let answer = match member.ask(&peer, &Request::Introduce, Instant::now() + QUESTION).await {
             Ok(Reply::Introduced { introduction, stage }) => Answer::Introduced { introduction, stage },
-            Ok(other) => Answer::Silent(format!("it answered {other:?}")),
+            Ok(other) => Answer::Silent(format!("it answered {other}")),
             Err(error) => Answer::Silent(error.to_string()),
         };
         (name.clone(), answer)
@@ -157,7 +157,7 @@ async fn assign(
     match member.ask(&peer, &Request::Assign(assignment.to(id)), Instant::now() + QUESTION).await {
         Ok(Reply::Done) => None,
         Ok(Reply::Refused(text)) => Some(format!("{} ({text})", node.name)),
-        Ok(other) => Some(format!("{} (it answered {other:?})", node.name)),
+        Ok(other) => Some(format!("{} (it answered {other})", node.name)),
         Err(error) => Some(format!("{} ({error})", node.name)),
     }
 }

@@ -50,6 +50,12 @@ const QUEUE: usize = 1024;
 /// Jobs in one transaction, so that no caller waits for an endless batch.
 const BATCH: usize = 512;
 
+/// Bytes of commands in one message to another member, unless a single one is larger.
+const SENT_AT_ONCE: usize = 4 << 20;
+
+/// Entries that are read at once while such a message is put together.
+const STEP: u64 = 32;
+
 /// Why the log cannot be used.
 #[derive(Debug, Error)]
 pub enum LogError {
@@ -190,7 +196,8 @@ impl LogStore {
         self.shared.failure.subscribe()
     }
 
-    /// The log index behind the last entry that was purged.
+    /// The last entry that was purged.
+    #[cfg(test)]
     pub fn purged(&self) -> Option<LogId> {
         self.shared.memory().purged
     }
@@ -223,6 +230,14 @@ impl Shared {
             entries.push(entry);
         }
         Ok(entries)
+    }
+}
+
+/// How many bytes the command in an entry has.
+fn content_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
     }
 }
 
@@ -291,10 +306,7 @@ fn load(database: &Database) -> Result<Memory, LogError> {
 impl Memory {
     /// Keeps an entry and lets go of the oldest that are on disk, beyond the room for them.
     fn remember(&mut self, entry: Entry, job: u64) {
-        let bytes = match &entry.payload {
-            EntryPayload::Normal(proposal) => proposal.0.len(),
-            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-        } + size_of::<Cached>();
+        let bytes = content_bytes(&entry) + size_of::<Cached>();
         self.cached_bytes += bytes;
         self.cache.insert(entry.log_id.index(), Cached { entry, bytes, job });
         while self.cached_bytes > ENTRY_CACHE {
@@ -351,6 +363,23 @@ impl RaftLogReader<TypeConfig> for LogStore {
         }
         let mut entries = self.shared.read(from, to_read).map_err(io::Error::other)?;
         entries.append(&mut cached);
+        Ok(entries)
+    }
+
+    /// What is sent to another member at once: bounded by bytes, because openraft bounds it only by entries.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let (mut entries, mut bytes, mut next) = (Vec::new(), 0, start);
+        while next < end {
+            let until = end.min(next + STEP);
+            for entry in self.try_get_log_entries(next..until).await? {
+                bytes += content_bytes(&entry);
+                if bytes > SENT_AT_ONCE && !entries.is_empty() {
+                    return Ok(entries);
+                }
+                entries.push(entry);
+            }
+            next = until;
+        }
         Ok(entries)
     }
 

@@ -71,7 +71,7 @@ impl RaftNetworkFactory<TypeConfig> for Outbound {
 
 /// A message that was answered, but not with what was asked for.
 fn unexpected(peer: &Peer, reply: &Reply) -> RPCError<TypeConfig> {
-    RPCError::Unreachable(Unreachable::from_string(format!("{} answered {reply:?}", peer.name())))
+    RPCError::Unreachable(Unreachable::from_string(format!("{} answered {reply}", peer.name())))
 }
 
 /// What was not sent will not be sent at once either; what was lost may be tried again.

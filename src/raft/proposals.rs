@@ -125,7 +125,7 @@ impl Member {
             Ok(Reply::Unknown(cause)) => Err(ProposeError::Unknown(cause)),
             Ok(Reply::Refused(text)) => Err(ProposeError::NotApplied(Unavailable::Failed(text))),
             Ok(other) => {
-                let text = format!("{} answered a proposal with {other:?}", leader.name());
+                let text = format!("{} answered a proposal with {other}", leader.name());
                 Err(ProposeError::Unknown(Unavailable::Failed(text)))
             }
             Err(NetworkError::NotSent { .. }) => Err(ProposeError::NotApplied(Unavailable::NoRaftLeader)),

@@ -130,14 +130,6 @@ impl SnapshotFile {
         self.reader.len()
     }
 
-    /// Whether it has no bytes, which no whole snapshot has.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub fn is_empty(&self) -> io::Result<bool> {
-        self.reader.is_empty()
-    }
-
     /// A part of it, to be sent.
     ///
     /// # Errors

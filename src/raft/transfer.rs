@@ -66,7 +66,7 @@ impl Member {
             Ok(Reply::Transferred { to }) => Ok(to),
             Ok(Reply::NotTransferred(error)) => Err(error),
             Ok(Reply::NotDone(cause)) => Err(cause.into()),
-            Ok(other) => Err(Unavailable::Failed(format!("{} answered {other:?}", leader.name())).into()),
+            Ok(other) => Err(Unavailable::Failed(format!("{} answered {other}", leader.name())).into()),
             Err(NetworkError::NotSent { .. }) => Err(Unavailable::NoRaftLeader.into()),
             Err(NetworkError::Lost { .. }) => Err(Unavailable::Timeout.into()),
         }

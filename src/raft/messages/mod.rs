@@ -1,12 +1,13 @@
 //! What members say to one another: every request and its reply, whatever carries them.
 //!
 //! Each message is one field of an envelope, so that a member can tell a message that it does not know from one that is
-//! garbled. Numbers are never used again for another meaning; `tests/golden/messages` holds the bytes of every release.
+//! garbled. Numbers are never used again for another meaning; `tests/golden` holds the bytes of every release.
 
 mod encoding;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -113,6 +114,29 @@ pub(super) enum Reply {
     Done,
     /// The request makes no sense to this member; the text says why.
     Refused(String),
+}
+
+/// For errors: what kind of reply it is, and why, but never a value.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Appended(_) => "the reply to an append",
+            Self::Voted(_) => "the reply to a vote",
+            Self::MadeWay(_) => "the reply to a transfer",
+            Self::SnapshotBegun { .. } | Self::SnapshotPartTaken | Self::SnapshotInstalled(_) => {
+                "the reply to a snapshot"
+            }
+            Self::Proposed { .. } => "the answer to a command",
+            Self::ReadIndex(_) => "a log index for a read",
+            Self::Status(_) => "a status",
+            Self::Transferred { .. } | Self::NotTransferred(_) => "the outcome of a transfer",
+            Self::Introduced { .. } => "an introduction",
+            Self::Done => "that it is done",
+            Self::NotDone(cause) => return write!(f, "that it is not done: {cause}"),
+            Self::Unknown(cause) => return write!(f, "that it is unknown whether it is done: {cause}"),
+            Self::Refused(text) => return write!(f, "a refusal: {text}"),
+        })
+    }
 }
 
 /// What a member says of itself.

@@ -3,6 +3,7 @@
 mod damage;
 mod memory_volume;
 mod power_loss;
+mod reading;
 
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use prometheus::Registry;
