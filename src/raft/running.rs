@@ -60,11 +60,11 @@ impl Running {
         let stopping = self.member.tasks.stopping();
         let _published = Published(&self.member);
         match stopping.run_until_cancelled(self.live(&mut assignments)).await {
-            Some(cause) => {
+            Some(cause) if !self.member.is_stopping() => {
                 tracing::error!(cause, "Raft has ended; this member must stop");
                 self.member.set_phase(Phase::Stopped(cause));
             }
-            None => self.member.set_phase(Phase::Stopped("it was stopped".to_owned())),
+            Some(_) | None => self.member.set_phase(Phase::Stopped("it was stopped".to_owned())),
         }
     }
 
