@@ -1,6 +1,6 @@
 //! One request, as many tries as its patience allows, at whichever member answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Client {
         let (Patience::Until(patience) | Patience::Once(patience)) = self.patience;
         let deadline = Instant::now() + patience;
         let first = self.preferred.load(Ordering::Relaxed);
-        let mut uncertain = None;
+        let (mut uncertain, mut unreachable) = (None, BTreeSet::new());
         for attempt in 0.. {
             let endpoint = (first + attempt) % self.endpoints.len();
             let error = match self.attempt(&request, key.as_deref(), endpoint, deadline).await {
@@ -70,9 +70,11 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            // A later refusal to connect does not make an earlier try undone.
-            if matches!(error, ClientError::NoAnswer(_)) {
-                uncertain = Some(error.clone());
+            match &error {
+                ClientError::Unreachable(text) => drop(unreachable.insert(text.clone())),
+                // A later refusal to connect does not make an earlier try undone.
+                ClientError::NoAnswer(_) => uncertain = Some(error.clone()),
+                ClientError::Problem(_) | ClientError::Foreign(_) | ClientError::BadEndpoint(_) => {}
             }
             let pause = match self.patience {
                 Patience::Until(_) => error.retry_after(),
@@ -82,7 +84,7 @@ impl Client {
             let pause = pause.map(|pause| if tried_all { pause } else { Duration::ZERO });
             match pause {
                 Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
-                Some(_) => return Err(uncertain.unwrap_or(error)),
+                Some(_) => return Err(uncertain.unwrap_or_else(|| with_all(error, unreachable))),
                 None => return Err(error),
             }
         }
@@ -115,6 +117,16 @@ impl Client {
             read(endpoint, response).await
         });
         answered.await.unwrap_or_else(|_| Err(ClientError::NoAnswer(format!("{endpoint} did not answer"))))
+    }
+}
+
+/// Names every member that was not reached, when the last one was not.
+fn with_all(error: ClientError, unreachable: BTreeSet<String>) -> ClientError {
+    match error {
+        ClientError::Unreachable(_) => ClientError::Unreachable(unreachable.into_iter().collect::<Vec<_>>().join("; ")),
+        ClientError::Problem(_) | ClientError::NoAnswer(_) | ClientError::Foreign(_) | ClientError::BadEndpoint(_) => {
+            error
+        }
     }
 }
 

@@ -27,6 +27,8 @@ pub struct View {
     pub members: Vec<Member>,
     pub leader: Option<String>,
     pub configs: BTreeMap<ConfigId, ConfigSeen>,
+    /// The version of each config that was told.
+    announced: BTreeMap<ConfigId, u64>,
     /// Configs that were not declared at the last look.
     gone: BTreeSet<ConfigId>,
     pub problems: Vec<String>,
@@ -74,6 +76,7 @@ impl View {
             members: layout.members.iter().map(|_| Member::Starting(Start::First)).collect(),
             leader: None,
             configs: BTreeMap::new(),
+            announced: BTreeMap::new(),
             gone: BTreeSet::new(),
             problems: Vec::new(),
             story: VecDeque::new(),
@@ -211,10 +214,13 @@ impl View {
 
     fn observed_configs(&mut self, configs: BTreeMap<ConfigId, ConfigSeen>) {
         let all = self.layout.members.len();
+        let up = self.members.iter().filter(|member| matches!(member, Member::Up(_))).count();
         for (config, seen) in &configs {
-            let before = self.configs.get(config).and_then(|before| before.version);
-            if let Some(version) = seen.version.filter(|version| before != Some(*version)) {
+            let version = seen.version.filter(|version| self.announced.get(config) != Some(version));
+            // Told once everybody who can serve it does.
+            if let Some(version) = version.filter(|_| seen.members >= up.max(1)) {
                 self.say(format!("{config} is served in version {version} by {} of {all} members", seen.members));
+                self.announced.insert(config.clone(), version);
             }
         }
         let gone: BTreeSet<_> = self.configs.keys().filter(|config| !configs.contains_key(*config)).cloned().collect();
@@ -223,6 +229,7 @@ impl View {
         let kept = newly.into_iter().filter_map(|config| self.configs.remove_entry(&config)).collect::<Vec<_>>();
         for config in self.gone.intersection(&gone).cloned().collect::<Vec<_>>() {
             self.say(format!("{config} is not declared any more"));
+            self.announced.remove(&config);
         }
         self.configs = configs;
         self.configs.extend(kept);
