@@ -10,7 +10,7 @@ export QUORATE_TEST_EFFORT ?= short
 SIMULATED := CARGO_TARGET_DIR=target-sim RUSTFLAGS="--cfg tokio_unstable --cfg quorate_sim" cargo test --locked
 
 # Rings that take seconds.
-FAST := --lib --bins --test shape --test checkers
+FAST := --lib --bins --test shape --test checkers --test cli
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
