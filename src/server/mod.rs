@@ -20,6 +20,7 @@ pub use shutdown::{Stop, Stops};
 
 use crate::api::{self, Api, HttpMetrics, health};
 use crate::coordinator::Coordinator;
+use crate::duties;
 use crate::operator;
 use crate::raft::transport::{BindError, Layer, TcpNetwork};
 use crate::raft::volume::{DiskVolume, VolumeError};
@@ -109,6 +110,7 @@ impl Member {
         let raft = RaftHandle::start(parts, &back).await?;
         let coordinator = Coordinator::new(raft.clone(), hub, clock);
 
+        duties::start(coordinator.clone(), &front);
         if let Some(resources) = settings.resources.clone() {
             let intake = operator::run(resources, coordinator.clone(), front.stopping());
             front.spawn("resources", Exit::Fatal, intake);
@@ -118,7 +120,8 @@ impl Member {
         let api = Api::new(coordinator, http_metrics, front.stopping());
         api::listener::serve(http, api::router(api), &front);
         api::listener::serve(health, health::router(readiness.probes(), registry), &back);
-        info!(name = %settings.name, http = %settings.http, health = %settings.health, member = %settings.member_listen, "listening");
+        let MemberSettings { name, http, health, member_listen, .. } = settings;
+        info!(%name, %http, %health, %member_listen, "serving");
         Ok(Self { raft, readiness, front, front_failures, back, back_failures })
     }
 
