@@ -43,9 +43,14 @@ impl Digests {
         self.samples().iter().copied().collect()
     }
 
-    /// The digest that was kept for `index`.
-    pub(super) fn at(&self, index: LogIndex) -> Option<Digest> {
-        self.samples().iter().find(|sample| sample.index == index).map(|sample| sample.digest)
+    /// Why this member must not go on, if its own digest differs from the shared one.
+    pub(super) fn contradiction(&self, shared: DigestSample) -> Option<String> {
+        let own = self.kept().into_iter().find(|own| own.index == shared.index && own.digest != shared.digest)?;
+        Some(format!(
+            "the state of this member after log entry {} has digest {}, that of most members {}; its copy is broken: \
+             restart it to compute it anew, and if that does not help, empty its volume and replace the member",
+            shared.index, own.digest, shared.digest
+        ))
     }
 }
 
@@ -112,7 +117,19 @@ mod tests {
         }
         let indexes: Vec<_> = digests.kept().iter().map(|sample| sample.index.get()).collect();
         assert_eq!(indexes, (12..20).map(|number| number * EVERY).collect::<Vec<_>>());
-        assert!(digests.at(LogIndex::new(19 * EVERY)).is_some());
+    }
+
+    #[test]
+    fn a_member_stops_only_when_its_own_digest_of_that_entry_is_another() {
+        let (digests, mut machine) = (Digests::default(), Machine::new(Limits::default()));
+        machine.advance(LogIndex::new(EVERY));
+        digests.note(LogIndex::new(EVERY), &machine);
+        let own = DigestSample { index: LogIndex::new(EVERY), digest: machine.digest() };
+        assert_eq!(digests.contradiction(own), None);
+        let elsewhere = DigestSample { index: LogIndex::new(2 * EVERY), digest: Digest::from_bits(1) };
+        assert_eq!(digests.contradiction(elsewhere), None);
+        let other = DigestSample { digest: Digest::from_bits(1), ..own };
+        assert!(digests.contradiction(other).is_some_and(|cause| cause.contains("after log entry 4096")));
     }
 
     #[test]

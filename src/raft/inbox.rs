@@ -10,7 +10,6 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::digests::Digests;
 use super::founding::{Assignment, Taken, consider};
 use super::identity::Identity;
 use super::member::{Member, Raft};
@@ -202,20 +201,10 @@ impl Member {
 
     /// Stops this member when its state contradicts the one that most voters share.
     pub(super) fn check_own_digest(&self, shared: DigestSample) {
-        let Some(cause) = contradiction(&self.digests, shared) else { return };
+        let Some(cause) = self.digests.contradiction(shared) else { return };
         tracing::error!(cause, "this member stops");
         self.failing.send_replace(Some(cause));
     }
-}
-
-/// Why this member must not go on, if its own digest differs from the shared one.
-fn contradiction(digests: &Digests, shared: DigestSample) -> Option<String> {
-    let own = digests.at(shared.index).filter(|own| *own != shared.digest)?;
-    Some(format!(
-        "the state of this member after log entry {} has digest {own}, that of most members {}; its copy is broken: \
-         restart it to compute it anew, and if that does not help, empty its volume and replace the member",
-        shared.index, shared.digest
-    ))
 }
 
 /// Hands a received snapshot to openraft.

@@ -1,6 +1,7 @@
-//! What the stores do with a damaged or suddenly dark disk.
+//! What the stores, and a member on top of them, do with a damaged, failing or suddenly dark disk.
 
 mod damage;
+mod failing_disk;
 mod memory_volume;
 mod power_loss;
 mod reading;

@@ -24,9 +24,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(8);
 /// How long one write may take before the other end counts as stuck.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(8);
 
-/// Requests on one connection that wait for their reply, on either end. openraft has at most some dozens of appends on
-/// their way; the forward lane carries one request per waiting client call, of which a member takes 1,024 at once.
-pub(super) const WINDOW: usize = 1024;
+/// Requests on one connection that wait for their reply, on either end: more than a member's callers can have in flight
+/// (see `proposals.rs`), so that a question for a status is not stuck behind commands that wait for a quorum.
+pub(super) const WINDOW: usize = 4096;
 
 /// Frames that may wait to be written. Few, because a full queue is how the network's slowness reaches those who send.
 pub(super) const QUEUE: usize = 64;
