@@ -44,13 +44,6 @@ impl<B> Reply<B> {
         self
     }
 
-    /// With another status.
-    #[must_use]
-    pub fn status(mut self, status: StatusCode) -> Self {
-        self.status = status;
-        self
-    }
-
     /// Without a body: the client has it already.
     pub fn not_modified(self) -> Reply<()> {
         let Self { revision, consistency, tag, .. } = self;

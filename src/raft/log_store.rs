@@ -5,7 +5,8 @@
 //! purges, truncations and the committed index ride along with the next batch. A failed write or sync is final: the
 //! transaction may or may not be on disk, so every later call fails and the member must stop.
 //!
-//! Entries that were just written are read from memory. What is read from the file is checked: see `record.rs`.
+//! The writing itself is in `log_writer.rs`. Entries that were just written are read from memory. What is read from the file
+//! is checked: see `record.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,14 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use super::codec::Wire;
-use super::record::{Damaged, seal, unseal};
+use super::log_writer::{Change, Done, Job, LogMetrics, Writer};
+use super::record::{Damaged, unseal};
 use super::type_config::{Entry, EntryPayload, LogId, TypeConfig, Vote};
 use super::volume::{Volume, unfinished};
 use crate::tasks::Tasks;
@@ -30,12 +30,12 @@ use crate::tasks::Tasks;
 /// The file's name on the volume.
 pub const LOG_FILE: &str = "log.redb";
 
-const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
-const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
+pub(super) const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+pub(super) const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
 
-const VOTE: &str = "vote";
-const PURGED: &str = "purged log id";
-const COMMITTED: &str = "committed log id";
+pub(super) const VOTE: &str = "vote";
+pub(super) const PURGED: &str = "purged log id";
+pub(super) const COMMITTED: &str = "committed log id";
 
 /// Pages that redb keeps in memory. Measured: more brings nothing, since the log is read from the cache below.
 const PAGE_CACHE: usize = 32 << 20;
@@ -46,9 +46,6 @@ const ENTRY_CACHE: usize = 32 << 20;
 /// Jobs that may wait for the writer: enough that a batch can grow while one is synced, small enough that a stalled disk is
 /// felt by those who propose.
 const QUEUE: usize = 1024;
-
-/// Jobs in one transaction, so that no caller waits for an endless batch.
-const BATCH: usize = 512;
 
 /// Bytes of commands in one message to another member, unless a single one is larger.
 const SENT_AT_ONCE: usize = 4 << 20;
@@ -73,38 +70,6 @@ pub enum LogError {
     Hole { expected: u64, found: u64 },
 }
 
-/// What the log tells Prometheus.
-#[derive(Debug, Clone)]
-pub struct LogMetrics {
-    pub sync_seconds: Histogram,
-    pub batch_entries: Histogram,
-    pub written_bytes: IntCounter,
-}
-
-impl LogMetrics {
-    /// Declares the metrics in `registry`.
-    ///
-    /// # Errors
-    /// When they are declared there already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let seconds = prometheus::exponential_buckets(0.000_05, 2.0, 16)?;
-        let sync = HistogramOpts::new("quorate_log_sync_seconds", "Time to write and sync one batch of the Raft log.");
-        let batch = HistogramOpts::new("quorate_log_batch_entries", "Log entries written with one sync.");
-        let metrics = Self {
-            sync_seconds: Histogram::with_opts(sync.buckets(seconds))?,
-            batch_entries: Histogram::with_opts(batch.buckets(prometheus::exponential_buckets(1.0, 2.0, 12)?))?,
-            written_bytes: IntCounter::new(
-                "quorate_log_written_bytes_total",
-                "Bytes of records written to the Raft log.",
-            )?,
-        };
-        registry.register(Box::new(metrics.sync_seconds.clone()))?;
-        registry.register(Box::new(metrics.batch_entries.clone()))?;
-        registry.register(Box::new(metrics.written_bytes.clone()))?;
-        Ok(metrics)
-    }
-}
-
 /// The log of one member. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogStore {
@@ -112,17 +77,18 @@ pub struct LogStore {
     jobs: mpsc::Sender<Job>,
 }
 
+/// What the store and its writer share.
 #[derive(Debug)]
-struct Shared {
-    database: Database,
+pub(super) struct Shared {
+    pub(super) database: Database,
     memory: Mutex<Memory>,
     /// Why the log can no longer be written.
-    failure: watch::Sender<Option<String>>,
+    pub(super) failure: watch::Sender<Option<String>>,
 }
 
 /// What is known without reading the file; ahead of it by what is in the writer's queue.
 #[derive(Debug, Default)]
-struct Memory {
+pub(super) struct Memory {
     vote: Option<Vote>,
     purged: Option<LogId>,
     committed: Option<LogId>,
@@ -132,7 +98,7 @@ struct Memory {
     cached_bytes: usize,
     /// Numbers of the newest job that was queued, and that was written.
     queued: u64,
-    written: u64,
+    pub(super) written: u64,
 }
 
 #[derive(Debug)]
@@ -140,39 +106,6 @@ struct Cached {
     entry: Entry,
     bytes: usize,
     job: u64,
-}
-
-#[derive(Debug)]
-struct Job {
-    number: u64,
-    change: Change,
-    done: Done,
-}
-
-#[derive(Debug)]
-enum Change {
-    Append(Vec<Entry>),
-    Vote(Vote),
-    TruncateFrom(u64),
-    Purge(LogId),
-    Committed(Option<LogId>),
-}
-
-/// Who waits for the sync.
-enum Done {
-    Nobody,
-    Raft(IOFlushed<TypeConfig>),
-    Caller(oneshot::Sender<io::Result<()>>),
-}
-
-impl Debug for Done {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Nobody => "Nobody",
-            Self::Raft(_) => "Raft",
-            Self::Caller(_) => "Caller",
-        })
-    }
 }
 
 impl LogStore {
@@ -186,7 +119,7 @@ impl LogStore {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let shared = Shared { database, memory: Mutex::new(memory), failure: watch::Sender::new(None) };
         let store = Self { shared: Arc::new(shared), jobs };
-        let writer = Writer { shared: Arc::clone(&store.shared), queue, metrics, deferred: Vec::new() };
+        let writer = Writer::new(Arc::clone(&store.shared), queue, metrics);
         volume.run_writer("log writer", tasks, Box::pin(writer.run()));
         Ok(store)
     }
@@ -196,12 +129,6 @@ impl LogStore {
         self.shared.failure.subscribe()
     }
 
-    /// The last entry that was purged.
-    #[cfg(test)]
-    pub fn purged(&self) -> Option<LogId> {
-        self.shared.memory().purged
-    }
-
     async fn submit(&self, number: u64, change: Change, done: Done) -> io::Result<()> {
         let job = Job { number, change, done };
         self.jobs.send(job).await.map_err(|_| self.shared.failed())
@@ -209,7 +136,7 @@ impl LogStore {
 }
 
 impl Shared {
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().expect("nobody panics while holding the log's memory")
     }
 
@@ -241,11 +168,11 @@ fn content_bytes(entry: &Entry) -> usize {
     }
 }
 
-fn entry_name(index: u64) -> String {
+pub(super) fn entry_name(index: u64) -> String {
     format!("log entry {index}")
 }
 
-fn redb_error(error: impl Into<redb::Error>) -> LogError {
+pub(super) fn redb_error(error: impl Into<redb::Error>) -> LogError {
     LogError::Open(Box::new(error.into()))
 }
 
@@ -462,106 +389,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             memory.next_job()
         };
         self.submit(number, Change::Purge(log_id), Done::Nobody).await
-    }
-}
-
-/// The only one that writes the file.
-struct Writer {
-    shared: Arc<Shared>,
-    queue: mpsc::Receiver<Job>,
-    metrics: LogMetrics,
-    /// Changes that nobody waits for; they ride along with the next batch.
-    deferred: Vec<Change>,
-}
-
-impl Writer {
-    /// Writes until the log store is dropped, or a write fails.
-    async fn run(mut self) {
-        while let Some(job) = self.queue.recv().await {
-            let mut batch = vec![job];
-            while let (true, Ok(job)) = (batch.len() < BATCH, self.queue.try_recv()) {
-                batch.push(job);
-            }
-            if let Err(error) = self.take(batch) {
-                tracing::error!(%error, "the log cannot be written; this member must stop");
-                self.shared.failure.send_replace(Some(error.to_string()));
-                return;
-            }
-        }
-        if !self.deferred.is_empty() {
-            // Nobody waits for it, and nothing is lost without it.
-            drop(self.commit());
-        }
-    }
-
-    /// Writes a batch and answers those who wait for it.
-    fn take(&mut self, batch: Vec<Job>) -> Result<(), LogError> {
-        let (mut waiting, mut newest) = (Vec::new(), 0);
-        for job in batch {
-            newest = job.number;
-            self.deferred.push(job.change);
-            if !matches!(job.done, Done::Nobody) {
-                waiting.push(job.done);
-            }
-        }
-        if waiting.is_empty() && self.deferred.len() < BATCH {
-            return Ok(());
-        }
-        let result = self.commit();
-        if result.is_ok() {
-            self.shared.memory().written = newest;
-        }
-        for done in waiting {
-            let told = result.as_ref().map_err(|error| io::Error::other(error.to_string())).copied();
-            match done {
-                Done::Raft(callback) => callback.io_completed(told),
-                // The caller may have been dropped meanwhile.
-                Done::Caller(sender) => drop(sender.send(told)),
-                Done::Nobody => {}
-            }
-        }
-        result
-    }
-
-    /// One transaction, one sync.
-    fn commit(&mut self) -> Result<(), LogError> {
-        let started = Instant::now();
-        let (mut bytes, mut appended) = (0, 0);
-        let transaction = self.shared.database.begin_write().map_err(redb_error)?;
-        {
-            let mut entries = transaction.open_table(ENTRIES).map_err(redb_error)?;
-            let mut marks = transaction.open_table(MARKS).map_err(redb_error)?;
-            let mut mark = |name: &str, record: Vec<u8>| {
-                bytes += record.len();
-                marks.insert(name, record.as_slice()).map(drop).map_err(redb_error)
-            };
-            for change in self.deferred.drain(..) {
-                match change {
-                    Change::Append(list) => {
-                        for entry in list {
-                            let index = entry.log_id.index();
-                            let record = seal(&entry_name(index), &Wire(entry));
-                            appended += 1;
-                            self.metrics.written_bytes.inc_by(record.len() as u64);
-                            entries.insert(index, record.as_slice()).map_err(redb_error)?;
-                        }
-                    }
-                    Change::Vote(vote) => mark(VOTE, seal(VOTE, &Wire(vote)))?,
-                    Change::TruncateFrom(index) => entries.retain_in(index.., |_, _| false).map_err(redb_error)?,
-                    Change::Purge(log_id) => {
-                        entries.retain_in(..=log_id.index(), |_, _| false).map_err(redb_error)?;
-                        mark(PURGED, seal(PURGED, &Wire(log_id)))?;
-                    }
-                    Change::Committed(Some(log_id)) => mark(COMMITTED, seal(COMMITTED, &Wire(log_id)))?,
-                    Change::Committed(None) => {}
-                }
-            }
-        }
-        transaction.commit().map_err(redb_error)?;
-        self.metrics.written_bytes.inc_by(bytes as u64);
-        self.metrics.batch_entries.observe(f64::from(appended));
-        self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
-        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ mod inbox;
 mod joining;
 mod leading;
 mod log_store;
+mod log_writer;
 mod member;
 mod messages;
 mod metrics;

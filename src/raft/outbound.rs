@@ -122,7 +122,7 @@ impl Client {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let unreadable = |error: std::io::Error| StreamingError::Unreachable(Unreachable::new(&error));
         let file = Arc::new(snapshot.snapshot);
-        let length = file.len().map_err(unreadable)?;
+        let length = file.length().map_err(unreadable)?;
         let begin = Request::BeginSnapshot { vote, meta: snapshot.meta, length };
         let transfer = match self.call(Lane::Snapshot, begin, PART_TIME).await? {
             Reply::SnapshotBegun { transfer } => transfer,

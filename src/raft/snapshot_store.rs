@@ -126,7 +126,7 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn len(&self) -> io::Result<u64> {
+    pub fn length(&self) -> io::Result<u64> {
         self.reader.len()
     }
 
@@ -322,7 +322,7 @@ struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     fn open(file: &'a SnapshotFile) -> Result<Self, Fault> {
-        let length = file.len()?;
+        let length = file.length()?;
         let mut header = [0; MAGIC.len() + 4];
         if length < HEADER {
             return Err(Fault::NoSnapshot);

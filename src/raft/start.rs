@@ -16,7 +16,7 @@ use super::digests::Digests;
 use super::handle::RaftHandle;
 use super::identity::{Identity, IdentityError};
 use super::inbox::Reception;
-use super::log_store::LogMetrics;
+use super::log_writer::LogMetrics;
 use super::member::Member;
 use super::metrics::RaftMetrics;
 use super::proposals::IN_FLIGHT;

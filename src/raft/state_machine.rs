@@ -202,7 +202,8 @@ mod tests {
 
     use super::*;
     use crate::machine::Limits;
-    use crate::raft::log_store::{LogMetrics, LogStore};
+    use crate::raft::log_store::LogStore;
+    use crate::raft::log_writer::LogMetrics;
     use crate::raft::volume::DiskVolume;
     use crate::tasks::{Failures, Tasks};
     use crate::watch::HubLimits;

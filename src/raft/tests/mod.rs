@@ -9,7 +9,8 @@ mod reading;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use prometheus::Registry;
 
-use super::log_store::{LogError, LogMetrics, LogStore};
+use super::log_store::{LogError, LogStore};
+use super::log_writer::LogMetrics;
 use super::type_config::{Entry, EntryPayload, LeaderId, LogId, Proposal, TypeConfig, Vote};
 use super::volume::Volume;
 use crate::tasks::Tasks;
@@ -47,7 +48,11 @@ async fn append(store: &mut LogStore, entries: Vec<Entry>) -> std::io::Result<()
 /// Everything that the log holds, for comparison.
 async fn content(store: &mut LogStore) -> (Vec<Entry>, Option<Vote>, Option<LogId>) {
     let entries = store.try_get_log_entries(..).await.unwrap();
-    (entries, store.read_vote().await.unwrap(), store.purged())
+    (entries, store.read_vote().await.unwrap(), purged(store).await)
+}
+
+async fn purged(store: &mut LogStore) -> Option<LogId> {
+    store.get_log_state().await.unwrap().last_purged_log_id
 }
 
 /// Drops the log and waits until its writer has ended and closed the file.

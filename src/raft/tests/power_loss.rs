@@ -76,8 +76,8 @@ async fn a_batch_takes_one_sync_and_what_nobody_waits_for_takes_none() {
     // redb syncs once more when it makes the file longer or shorter.
     assert!((BATCHES..BATCHES + 15).contains(&syncs), "{syncs} syncs for {BATCHES} batches");
     append(&mut store, vec![entry(BATCHES, 100)]).await.unwrap();
-    let reopened = open(&volume.after_power_loss(1)).unwrap();
-    assert_eq!(reopened.purged(), Some(log_id(BATCHES - 6)), "a purge rides along with the next batch");
+    let mut reopened = open(&volume.after_power_loss(1)).unwrap();
+    assert_eq!(purged(&mut reopened).await, Some(log_id(BATCHES - 6)), "a purge rides along with the next batch");
 }
 
 #[tokio::test]
