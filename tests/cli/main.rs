@@ -5,7 +5,9 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The binary without anything of this environment that it would read.
 fn quorate(arguments: &[&str]) -> Command {
