@@ -205,7 +205,7 @@ mod tests {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let content = read(&examples, "default");
         assert_eq!(content.problems, []);
-        assert_eq!(content.desired.configs.len(), 3);
+        assert_eq!(content.desired.configs.len(), 4);
     }
 
     #[test]

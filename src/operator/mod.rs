@@ -10,7 +10,7 @@
 pub mod documents;
 pub mod folder;
 mod intake;
-mod plan;
+pub mod plan;
 pub mod resources;
 
 pub use intake::run;

@@ -27,7 +27,7 @@ pub struct Unclear {
 impl Unclear {
     /// Whether `config` may be declared in what cannot be read: its name stands there as a word. A member that has just
     /// begun to lead knows no more than this of an earlier content, and so every member decides alike.
-    fn may_be_about(&self, config: &ConfigId) -> bool {
+    pub fn may_be_about(&self, config: &ConfigId) -> bool {
         let is_name = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.');
         let names =
             |text: &String| text.split(|character| !is_name(character)).any(|word| word == config.name.as_str());

@@ -12,18 +12,10 @@ use crate::raft::Clock;
 use crate::server::SystemClock;
 use crate::types::Key;
 
-/// Whether the lost member was the Raft leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Led {
-    Yes,
-    No,
-}
-
 /// What was seen after a member was lost.
 #[derive(Debug, Clone)]
 pub struct FailOver {
     pub lost: String,
-    pub led: Led,
     /// Who leads now, and after how long a write was acknowledged; `None` when none was.
     pub writes: Option<(String, Duration)>,
 }
@@ -38,13 +30,13 @@ const IN_FLIGHT: usize = 50;
 const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// Writes to the survivors in turn until one is acknowledged.
-pub async fn measure(lost: String, led: Led, ended: Instant, survivors: &[String]) -> FailOver {
+pub async fn measure(lost: String, ended: Instant, survivors: &[String]) -> FailOver {
     let acknowledged = tokio::time::timeout(GIVE_UP, first_write(ended, survivors)).await;
     let writes = match acknowledged {
         Ok(Some(after)) => Some((leader(survivors).await, after)),
         Ok(None) | Err(_) => None,
     };
-    FailOver { lost, led, writes }
+    FailOver { lost, writes }
 }
 
 async fn first_write(ended: Instant, survivors: &[String]) -> Option<Duration> {

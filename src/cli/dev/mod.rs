@@ -24,7 +24,7 @@ use crate::settings::args::DevArgs;
 use crate::tasks::{Exit, Tasks};
 use child::{Child, Ended};
 use failover::FailOver;
-use layout::Layout;
+use layout::{Layout, MemberPlace};
 use observe::{Observation, Observer};
 use screen::Screen;
 use view::View;
@@ -147,19 +147,23 @@ impl Dev {
 
     fn take_ended(&mut self, ended: Ended) {
         self.slots[ended.number] = Slot::DownUntil(ended.at + DOWN);
-        let led = self.view.ended(&ended);
-        let survivors = (0..self.slots.len()).filter(|number| matches!(self.slots[*number], Slot::Running(_)));
-        let survivors: Vec<_> = survivors.map(|number| self.layout.members[number].url()).collect();
-        if survivors.is_empty() {
-            return;
-        }
+        self.view.ended(&ended);
+        let survivors = self.survivors();
         let tell = self.tell.clone();
         let lost = self.layout.members[ended.number].name.clone();
         self.tasks.spawn("fail-over probe", Exit::Normal, async move {
-            let done = failover::measure(lost, led, ended.at, &survivors).await;
+            let done = failover::measure(lost, ended.at, &survivors).await;
             // Nobody reads any more once everything is stopping.
             drop(tell.send(Happening::FailedOver(done)).await);
         });
+    }
+
+    /// Who may acknowledge a write; when nobody is left, those who are started again.
+    fn survivors(&self) -> Vec<String> {
+        let urls = self.layout.members.iter().map(MemberPlace::url);
+        let is_running = |(_, slot): &(String, &Slot)| matches!(slot, Slot::Running(_));
+        let running: Vec<_> = urls.clone().zip(&self.slots).filter(is_running).map(|(url, _)| url).collect();
+        if running.is_empty() { urls.collect() } else { running }
     }
 
     fn show(&mut self) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use crate::client::{Client, ClientError, Freshness, Patience};
 use crate::machine::command::ConfigId;
 use crate::operator::documents::Declared;
 use crate::operator::folder;
+use crate::operator::plan::Unclear;
 use crate::raft::Clock;
 use crate::server::SystemClock;
 
@@ -23,6 +24,8 @@ pub struct Observation {
     pub configs: BTreeMap<ConfigId, ConfigSeen>,
     /// What is wrong in the folder.
     pub problems: Vec<String>,
+    /// What is wrong may declare more.
+    pub unclear: Unclear,
 }
 
 /// One member.
@@ -71,7 +74,7 @@ impl Observer {
             configs.insert(config.clone(), observe_config(&self.members, declared).await);
         }
         let problems = content.problems.iter().map(ToString::to_string).collect();
-        Observation { members, configs, problems }
+        Observation { members, configs, problems, unclear: content.desired.unclear }
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::child::Ended;
-use super::failover::{FailOver, Led};
+use super::failover::FailOver;
 use super::layout::{Layout, MemberPlace};
 use super::observe::{ConfigSeen, MemberSeen, Observation};
 use crate::api::wire::{Cluster, MemberState};
 use crate::machine::command::ConfigId;
+use crate::operator::plan::Unclear;
 use crate::raft::Clock;
 use crate::server::SystemClock;
 
@@ -32,6 +33,8 @@ pub struct View {
     /// Configs that were not declared at the last look.
     gone: BTreeSet<ConfigId>,
     pub problems: Vec<String>,
+    /// Losses of members whose measure is not finished.
+    measured: usize,
     /// The newest lines of the story, and how many there were in all.
     pub story: VecDeque<String>,
     pub told: usize,
@@ -79,6 +82,7 @@ impl View {
             announced: BTreeMap::new(),
             gone: BTreeSet::new(),
             problems: Vec::new(),
+            measured: 0,
             story: VecDeque::new(),
             told: 0,
         }
@@ -108,23 +112,20 @@ impl View {
         up && self.leader.is_some() && self.configs.values().all(|seen| seen.members == all)
     }
 
-    /// A process has ended unasked; whether it was the Raft leader's.
-    pub fn ended(&mut self, ended: &Ended) -> Led {
-        let led = if self.leader() == Some(ended.number) { Led::Yes } else { Led::No };
-        let who = match led {
-            Led::Yes => ", the Raft leader,",
-            Led::No => "",
-        };
+    /// A process has ended unasked, and how long that is felt is being measured.
+    pub fn ended(&mut self, ended: &Ended) {
+        let leads = self.leader() == Some(ended.number);
+        let who = if leads { ", the Raft leader," } else { "" };
         let place = self.layout.members[ended.number].clone();
         self.say(format!("{}{who} {ended}; it is started again in 2 s", place.name));
         if ended.failed() {
             self.say(format!("  why stands at the end of {}", place.log.display()));
         }
         self.members[ended.number] = Member::Down;
-        if led == Led::Yes {
+        self.measured += 1;
+        if leads {
             self.leader = None;
         }
-        led
     }
 
     pub fn started_again(&mut self, number: usize) {
@@ -133,28 +134,25 @@ impl View {
     }
 
     pub fn failed_over(&mut self, done: FailOver) {
-        let FailOver { lost, led, writes } = done;
+        let FailOver { lost, writes } = done;
+        self.measured -= 1;
         let Some((leader, after)) = writes else {
             return self.say(format!("no write was acknowledged within 10 s after the end of {lost}: no quorum"));
         };
-        let leads = match led {
-            Led::Yes => "leads now",
-            Led::No => "still leads",
-        };
         let after = after.as_millis();
-        self.say(format!("{leader} {leads}; the first write was acknowledged {after} ms after the end of {lost}"));
+        self.say(format!("{leader} leads now; the first write was acknowledged {after} ms after the end of {lost}"));
         self.leader = Some(leader);
     }
 
     pub fn observed(&mut self, observation: Observation) {
-        let Observation { members, configs, problems } = observation;
+        let Observation { members, configs, problems, unclear } = observation;
         self.observed_leader(&members);
         for (number, seen) in members.into_iter().enumerate() {
             if let MemberSeen::Answers(cluster) = seen {
                 self.observed_member(number, says(&cluster, &self.layout.members[number]));
             }
         }
-        self.observed_configs(configs);
+        self.observed_configs(configs, &unclear);
         let new: Vec<_> = problems.iter().filter(|problem| !self.problems.contains(problem)).cloned().collect();
         new.into_iter().for_each(|problem| self.say(format!("wrong: {problem}; the last good version stays")));
         self.problems = problems;
@@ -165,7 +163,9 @@ impl View {
             MemberSeen::Answers(cluster) if !cluster.stale => cluster.leader.clone(),
             MemberSeen::Answers(_) | MemberSeen::Silent => None,
         });
-        if let Some(name) = leader.as_ref().filter(|name| self.leader.as_ref() != Some(name)) {
+        let new = leader.as_ref().filter(|name| self.leader.as_ref() != Some(name));
+        // While a loss is measured, who leads is told with the measure.
+        if let (Some(name), 0) = (new, self.measured) {
             self.say(format!("{name} leads"));
         }
         self.leader = leader;
@@ -212,7 +212,11 @@ impl View {
         Waits { reason, since, told: told || lasts }
     }
 
-    fn observed_configs(&mut self, configs: BTreeMap<ConfigId, ConfigSeen>) {
+    fn observed_configs(&mut self, mut configs: BTreeMap<ConfigId, ConfigSeen>, unclear: &Unclear) {
+        // What cannot be read now is served on as it was.
+        for (config, seen) in self.configs.iter().filter(|(config, _)| unclear.may_be_about(config)) {
+            configs.entry(config.clone()).or_insert_with(|| seen.clone());
+        }
         let all = self.layout.members.len();
         let up = self.members.iter().filter(|member| matches!(member, Member::Up(_))).count();
         for (config, seen) in &configs {
