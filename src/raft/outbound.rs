@@ -90,7 +90,7 @@ impl Client {
         Reply::from_bytes(bytes).map_err(|error| RPCError::Network(NetworkTrouble::new(&error)))
     }
 
-    /// Sends one append; the call is made when the future is first polled, so that appends leave in order.
+    /// Sends one append, at once, so that appends leave in order; the future waits for the reply.
     fn append(
         &self,
         request: AppendEntriesRequest<TypeConfig>,

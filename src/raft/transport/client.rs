@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{HELLO_TIME, PING_AFTER, QUEUE, SILENCE, WINDOW, write_frame, write_frames};
@@ -60,7 +61,7 @@ pub(super) struct Line {
 impl Line {
     /// A line and its task's future.
     pub(super) fn new(dialler: Dialler) -> (Self, impl Future<Output = ()> + Send) {
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = mpsc::channel(WINDOW);
         let line = Self { peer: dialler.peer.name().to_owned(), queue: sender };
         (line, run(dialler, queue))
     }
@@ -70,30 +71,40 @@ impl Line {
         self.queue.is_closed()
     }
 
-    /// Sends a request and waits for the reply.
-    pub(super) async fn call(self, request: Bytes, deadline: Instant) -> Result<Bytes, NetworkError> {
-        let not_sent = |cause: &str| NetworkError::NotSent { peer: self.peer.clone(), cause: cause.to_owned() };
-        let lost = |cause: &str| NetworkError::Lost { peer: self.peer.clone(), cause: cause.to_owned() };
-        if request.len() > BODY_LIMIT {
-            return Err(not_sent("the message is longer than a frame may be"));
-        }
+    /// Puts a request into the queue, at once, so that requests leave in the order of the calls; the future waits for the
+    /// reply.
+    pub(super) fn call(
+        self,
+        request: Bytes,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Bytes, NetworkError>> + Send {
         let ticket = Arc::new(Ticket::default());
         let (reply, answer) = oneshot::channel();
-        let call = Call { request, ticket: Arc::clone(&ticket), reply };
-        match tokio::time::timeout_at(deadline, self.queue.send(call)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(not_sent("this member closed the connection")),
-            Err(_) => return Err(not_sent("too many messages wait to be sent")),
-        }
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) if ticket.take() => Err(not_sent("this member closed the connection")),
-            Ok(Err(_)) => Err(lost("the connection broke")),
-            Err(_) if ticket.take() => Err(not_sent("no connection in time")),
-            Err(_) => Err(lost("no reply in time")),
+        let queued = if request.len() > BODY_LIMIT {
+            Err("the message is longer than a frame may be")
+        } else {
+            let call = Call { request, ticket: Arc::clone(&ticket), reply };
+            self.queue.try_send(call).map_err(|error| match error {
+                TrySendError::Full(_) => "too many messages wait to be sent",
+                TrySendError::Closed(_) => CLOSED,
+            })
+        };
+        async move {
+            let not_sent = |cause: &str| NetworkError::NotSent { peer: self.peer.clone(), cause: cause.to_owned() };
+            let lost = |cause: &str| NetworkError::Lost { peer: self.peer.clone(), cause: cause.to_owned() };
+            queued.map_err(not_sent)?;
+            match timeout_at(deadline, answer).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) if ticket.take() => Err(not_sent(CLOSED)),
+                Ok(Err(_)) => Err(lost("the connection broke")),
+                Err(_) if ticket.take() => Err(not_sent("no connection in time")),
+                Err(_) => Err(lost("no reply in time")),
+            }
         }
     }
 }
+
+const CLOSED: &str = "this member closed the connection";
 
 impl Call {
     fn fail(self, peer: &Peer, cause: &str) {
@@ -134,7 +145,7 @@ async fn run(dialler: Dialler, mut queue: mpsc::Receiver<Call>) {
     stopping.run_until_cancelled(serve(&dialler, &mut queue)).await;
     queue.close();
     while let Some(call) = queue.recv().await {
-        call.fail(&dialler.peer, "this member closed the connection");
+        call.fail(&dialler.peer, CLOSED);
     }
 }
 

@@ -22,10 +22,11 @@ pub(super) const PING_AFTER: Duration = Duration::from_secs(2);
 pub(super) const SILENCE: Duration = Duration::from_secs(8);
 
 /// How long one write may take before the other end counts as stuck.
-pub(super) const WRITE_TIME: Duration = Duration::from_secs(8);
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(5);
 
-/// Requests on one connection that wait for their reply, on either end: more than a member's callers can have in flight
-/// (see `proposals.rs`), so that a question for a status is not stuck behind commands that wait for a quorum.
+/// Requests to one peer on one lane that may wait to be sent, and as many that wait for their reply: more than a member's
+/// callers can have in flight (see `proposals.rs`), so that a question for a status is not stuck behind commands that wait
+/// for a quorum. What they hold is bounded by those callers, and by openraft for appends.
 pub(super) const WINDOW: usize = 4096;
 
 /// Frames that may wait to be written. Few, because a full queue is how the network's slowness reaches those who send.

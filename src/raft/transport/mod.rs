@@ -13,6 +13,8 @@ pub mod hello;
 mod metrics;
 mod server;
 mod tcp;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 use std::fmt;
@@ -38,7 +40,7 @@ pub trait Network: Send + Sync + 'static {
     fn open(&self, inbox: Arc<dyn Inbox>, tasks: &Tasks);
 
     /// Sends a request and waits for its reply until `deadline`. Requests on one lane to one peer arrive in the order of
-    /// the calls' first polls, as long as the connection lives.
+    /// the calls (not of their first polls), as long as the connection lives.
     fn call(
         &self,
         peer: &Peer,

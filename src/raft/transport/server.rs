@@ -9,6 +9,7 @@ use futures::stream::FuturesUnordered;
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::unconstrained;
 use tokio::time::{sleep, timeout};
 
 use super::connection::{HELLO_TIME, QUEUE, SILENCE, WINDOW, WriteError, write_frame, write_frames};
@@ -57,7 +58,7 @@ impl Server {
             self.tasks.spawn("member connection", Exit::Normal, async move {
                 server.metrics.connections.inc();
                 let stopping = server.tasks.stopping();
-                if let Some(Err(cause)) = stopping.run_until_cancelled(server.serve(stream)).await {
+                if let Some(Err(cause)) = stopping.run_until_cancelled(server.serve_tcp(stream)).await {
                     server.metrics.closed(cause);
                 }
                 server.metrics.connections.dec();
@@ -66,10 +67,18 @@ impl Server {
         }
     }
 
-    /// Serves one connection until its caller closes it; says why this member did.
-    async fn serve(&self, stream: TcpStream) -> Result<(), Closed> {
+    async fn serve_tcp(&self, stream: TcpStream) -> Result<(), Closed> {
         // Without it a small frame waits for the one before; the connection works all the same.
         drop(stream.set_nodelay(true));
+        match timeout(HELLO_TIME, self.layer.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(_)) => Err(Closed::Tls),
+            Err(_) => Err(Closed::SlowHello),
+        }
+    }
+
+    /// Serves one connection until its caller closes it; says why this member did.
+    pub(super) async fn serve(&self, stream: Box<dyn Stream>) -> Result<(), Closed> {
         let opened = timeout(HELLO_TIME, self.open(stream)).await.map_err(|_| Closed::SlowHello)?;
         let Some((caller, lane, reader, writer)) = opened? else { return Ok(()) };
         let (frames, to_write) = mpsc::channel(QUEUE);
@@ -86,10 +95,9 @@ impl Server {
     /// Reads the hello and answers it. `None` when the caller left before it said anything.
     async fn open(
         &self,
-        stream: TcpStream,
+        stream: Box<dyn Stream>,
     ) -> Result<Option<(Introduction, Lane, FrameReader<ReadHalf<Box<dyn Stream>>>, WriteHalf<Box<dyn Stream>>)>, Closed>
     {
-        let stream = self.layer.accept(stream).await.map_err(|_| Closed::Tls)?;
         let (reader, mut writer) = split(stream);
         let mut reader = FrameReader::new(reader);
         let frame = match reader.next(HELLO_LIMIT).await {
@@ -143,6 +151,8 @@ impl Server {
             match frame.kind {
                 Kind::Request => {
                     let reply = self.inbox.handle(Arc::clone(&caller), lane, frame.body);
+                    // Outside of tokio's budget, which would put off a first poll and let later requests overtake.
+                    let reply = unconstrained(reply);
                     working.push(async move { Frame { kind: Kind::Reply, number: frame.number, body: reply.await } });
                 }
                 Kind::Ping => {

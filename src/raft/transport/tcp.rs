@@ -135,13 +135,13 @@ impl Network for TcpNetwork {
         request: Bytes,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<Bytes, NetworkError>> {
-        let line = self.line(peer, lane);
-        let peer = peer.name().to_owned();
-        Box::pin(async move {
-            match line {
-                Some(line) => line.call(request, deadline).await,
-                None => Err(NetworkError::NotSent { peer, cause: "the network is not open".to_owned() }),
+        match self.line(peer, lane) {
+            Some(line) => Box::pin(line.call(request, deadline)),
+            None => {
+                let error =
+                    NetworkError::NotSent { peer: peer.name().to_owned(), cause: "the network is not open".to_owned() };
+                Box::pin(async { Err(error) })
             }
-        })
+        }
     }
 }
