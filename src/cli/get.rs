@@ -19,8 +19,8 @@ pub async fn run(command: GetCommand) -> Result<(), Failure> {
         GetCommand::Config { version: Some(_), .. } => {
             Err(Failure::usage(anyhow::anyhow!("--version needs one config: NAMESPACE/NAME")))
         }
-        GetCommand::Kv { key, prefix: true, read } => keys(&key, &read).await,
-        GetCommand::Kv { key, prefix: false, read } => one_key(&key, &read).await,
+        GetCommand::Kv { prefix: Some(prefix), read, .. } => keys(&prefix, &read).await,
+        GetCommand::Kv { key, prefix: None, read } => one_key(&key.unwrap_or_default(), &read).await,
     }
 }
 

@@ -183,13 +183,13 @@ pub enum GetCommand {
         #[command(flatten)]
         read: ReadArgs,
     },
-    /// One key, or with --prefix all keys that begin so
+    /// One key, or all that begin with a prefix
     Kv {
-        #[arg(value_name = "KEY", default_value = "")]
-        key: String,
-        /// Take KEY as a prefix; without KEY every key
-        #[arg(long)]
-        prefix: bool,
+        #[arg(value_name = "KEY", required_unless_present = "prefix", conflicts_with = "prefix")]
+        key: Option<String>,
+        /// List the keys that begin so; "" lists every key
+        #[arg(long, value_name = "PREFIX")]
+        prefix: Option<String>,
         #[command(flatten)]
         read: ReadArgs,
     },
@@ -243,7 +243,7 @@ pub enum WatchCommand {
     /// Changes of keys
     Kv {
         /// Only keys that begin so
-        #[arg(value_name = "PREFIX", default_value = "")]
+        #[arg(long, value_name = "PREFIX", default_value = "")]
         prefix: String,
         #[command(flatten)]
         client: ClientArgs,

@@ -29,10 +29,12 @@ fn nobody() -> String {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 10] = [
         &[],
         &["frobnicate"],
         &["get"],
+        &["get", "kv"],
+        &["get", "kv", "a", "--prefix", "b"],
         &["status", "--output", "xml"],
         &["status", "--endpoints", "nonsense"],
         &["get", "config", "Not/Valid"],

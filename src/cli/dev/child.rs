@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::layout::Layout;
 use crate::cli::Failure;
+use crate::cli::output::or_dash;
 use crate::tasks::{Exit, Tasks};
 
 /// A process. When it is dropped, the process is killed; when this whole program is gone, in whatever way, the process
@@ -85,6 +86,11 @@ impl Child {
             tell(end).await;
         });
         Ok(Self { pid, ended, keep })
+    }
+
+    /// What to give to `kill`.
+    pub fn pid(&self) -> String {
+        or_dash(self.pid.map(Pid::as_raw_pid))
     }
 
     /// Asks the process to stop, and kills it when it takes longer than `patience`; says how it ended.

@@ -85,6 +85,7 @@ impl Dev {
         let mut dev = Self { layout, tasks, tell, slots: Vec::new(), view, screen: Screen::new() };
         for number in 0..dev.layout.members.len() {
             let child = dev.start_child(number)?;
+            dev.view.started(number, &child);
             dev.slots.push(Slot::Running(child));
         }
         dev.start_observer()?;
@@ -130,8 +131,9 @@ impl Dev {
         let now = Instant::now();
         for number in 0..self.slots.len() {
             if matches!(self.slots[number], Slot::DownUntil(time) if time <= now) {
-                self.slots[number] = Slot::Running(self.start_child(number)?);
-                self.view.started_again(number);
+                let child = self.start_child(number)?;
+                self.view.started_again(number, &child);
+                self.slots[number] = Slot::Running(child);
             }
         }
         Ok(())

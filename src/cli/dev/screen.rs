@@ -76,10 +76,17 @@ fn top(view: &View) -> String {
 }
 
 fn members(view: &View) -> Table {
-    let mut table = Table::new(["MEMBER", "STATE", "HTTP", "HEALTH", "LOG"]);
-    for (place, member) in view.layout.members.iter().zip(&view.members) {
+    let mut table = Table::new(["MEMBER", "PID", "STATE", "HTTP", "HEALTH", "LOG"]);
+    for ((place, member), pid) in view.layout.members.iter().zip(&view.members).zip(&view.pids) {
         let health = format!("http://{}", place.health);
-        table.row([place.name.clone(), state(member), place.url(), health, place.log.display().to_string()]);
+        table.row([
+            place.name.clone(),
+            pid.clone(),
+            state(member),
+            place.url(),
+            health,
+            place.log.display().to_string(),
+        ]);
     }
     table
 }

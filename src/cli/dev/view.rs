@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::child::Ended;
+use super::child::{Child, Ended};
 use super::failover::FailOver;
 use super::layout::{Layout, MemberPlace};
 use super::observe::{ConfigSeen, MemberSeen, Observation};
 use crate::api::wire::{Cluster, MemberState};
+use crate::cli::output::or_dash;
 use crate::machine::command::ConfigId;
 use crate::operator::plan::Unclear;
 use crate::raft::Clock;
@@ -26,6 +27,8 @@ const LASTING: Duration = Duration::from_secs(1);
 pub struct View {
     pub layout: Layout,
     pub members: Vec<Member>,
+    /// Process ids, as people type them.
+    pub pids: Vec<String>,
     pub leader: Option<String>,
     pub configs: BTreeMap<ConfigId, ConfigSeen>,
     /// The version of each config that was told.
@@ -77,6 +80,7 @@ impl View {
         Self {
             layout: layout.clone(),
             members: layout.members.iter().map(|_| Member::Starting(Start::First)).collect(),
+            pids: layout.members.iter().map(|_| or_dash(None::<u32>)).collect(),
             leader: None,
             configs: BTreeMap::new(),
             announced: BTreeMap::new(),
@@ -122,13 +126,19 @@ impl View {
             self.say(format!("  why stands at the end of {}", place.log.display()));
         }
         self.members[ended.number] = Member::Down;
+        self.pids[ended.number] = or_dash(None::<u32>);
         self.measured += 1;
         if leads {
             self.leader = None;
         }
     }
 
-    pub fn started_again(&mut self, number: usize) {
+    pub fn started(&mut self, number: usize, child: &Child) {
+        self.pids[number] = child.pid();
+    }
+
+    pub fn started_again(&mut self, number: usize, child: &Child) {
+        self.started(number, child);
         self.members[number] = Member::Starting(Start::Again(Instant::now()));
         self.say(format!("{} is started again", self.layout.members[number].name));
     }
