@@ -48,6 +48,9 @@ pub const WATCHES: usize = 10_000;
         ("start" = Option<String>, Query, description = "instead of `prefix`: from this key on"),
         ("end" = Option<String>, Query, description = "with `start`: up to but without this key"),
         ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
+        ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait for the beginning, 1 to 60000, default 5000"),
         ("Last-Event-ID" = Option<String>, Header, description = "resume behind this event"),
     ),
     responses(
@@ -56,10 +59,10 @@ pub const WATCHES: usize = 10_000;
     )
 )]
 pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) -> Result<Response, Problem> {
-    let range = take_range(&mut query)?;
-    let from = query.take::<u64>("fromRevision")?;
+    let topic = Topic::Keys(take_range(&mut query)?);
+    let (from, read) = (query.take::<u64>("fromRevision")?, query.take_read()?);
     query.finish()?;
-    start(api, Topic::Keys(range), from, &headers).await
+    start(api, topic, from, read, &headers).await
 }
 
 /// Watch the Raft leader.
@@ -67,6 +70,9 @@ pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) 
     get, path = "/v1/leader/watch", tag = "cluster",
     params(
         ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
+        ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait for the beginning, 1 to 60000, default 5000"),
         ("Last-Event-ID" = Option<String>, Header, description = "resume behind this event"),
     ),
     responses(
@@ -75,9 +81,9 @@ pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) 
     )
 )]
 pub async fn leader(State(api): State<Api>, mut query: Query, headers: HeaderMap) -> Result<Response, Problem> {
-    let from = query.take::<u64>("fromRevision")?;
+    let (from, read) = (query.take::<u64>("fromRevision")?, query.take_read()?);
     query.finish()?;
-    start(api, Topic::Leader, from, &headers).await
+    start(api, Topic::Leader, from, read, &headers).await
 }
 
 /// Watch a config, as a stream or, with `waitMs` and `version`, once until it is another version.
@@ -89,6 +95,9 @@ pub async fn leader(State(api): State<Api>, mut query: Query, headers: HeaderMap
         ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
         ("waitMs" = Option<u64>, Query, description = "long poll: answer when the version is another one, or 304 after so long, 0 to 60000"),
         ("version" = Option<u64>, Query, description = "with `waitMs`: the version that the client has, 0 for none"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
+        ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait for the beginning, 1 to 60000, default 5000"),
         ("Last-Event-ID" = Option<String>, Header, description = "resume behind this event"),
     ),
     responses(
@@ -105,10 +114,10 @@ pub async fn config(
 ) -> Result<Response, Problem> {
     let id = config_id(&namespace, &config)?;
     let (from, wait) = (query.take::<u64>("fromRevision")?, query.take::<u64>("waitMs")?);
-    let version = query.take::<u64>("version")?.map(Version::new);
+    let (version, read) = (query.take::<u64>("version")?.map(Version::new), query.take_read()?);
     query.finish()?;
     match (wait, version) {
-        (None, None) => start(api, Topic::Config(id), from, &headers).await,
+        (None, None) => start(api, Topic::Config(id), from, read, &headers).await,
         (Some(wait @ 0..=60_000), version) => {
             long_poll(api, id, version.unwrap_or_default(), Duration::from_millis(wait)).await
         }
@@ -152,7 +161,13 @@ fn admit(api: &Api) -> Result<WatchGuard, Problem> {
     api.watches.clone().try_acquire_owned().map(|permit| api.metrics.watch(permit)).map_err(|_| full())
 }
 
-async fn start(api: Api, topic: Topic, from: Option<u64>, headers: &HeaderMap) -> Result<Response, Problem> {
+async fn start(
+    api: Api,
+    topic: Topic,
+    from: Option<u64>,
+    read: Read,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let guard = admit(&api)?;
     let epoch = epoch(&api);
     let resumed = match headers.get("last-event-id").map(HeaderValue::to_str) {
@@ -167,7 +182,8 @@ async fn start(api: Api, topic: Topic, from: Option<u64>, headers: &HeaderMap) -
         (None, Some(from)) => Some(Revision::new(from.saturating_sub(1))),
         (None, None) => None,
     };
-    let seen = seen.filter(|seen| *seen <= api.coordinator.state().revision());
+    // A member that has just started may hold less than the client has seen: a watch never goes back.
+    api.coordinator.read(Read { min_revision: read.min_revision.max(seen), ..read }).await?;
     let walk =
         Walk { subscription: seen.map(|seen| api.coordinator.watch(topic.filter(), seen)), api, topic, epoch, guard };
     let mut response = Sse::new(walk.stream()).into_response();

@@ -27,6 +27,11 @@ impl Digest {
         Self(self.0.wrapping_sub(other.0))
     }
 
+    /// Its last 48 bits, which every number of a metric can hold exactly.
+    pub fn short(self) -> i64 {
+        i64::try_from(self.0 & ((1 << 48) - 1)).expect("48 of 64 bits")
+    }
+
     /// From its number, which came from another member.
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)

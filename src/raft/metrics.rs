@@ -49,6 +49,7 @@ pub(super) struct RaftMetrics {
     revision: IntGauge,
     compacted: IntGauge,
     state_bytes: IntGauge,
+    digest: IntGauge,
     forgotten_early: IntGauge,
     pub(super) read_rounds: IntCounter,
     pub(super) reads: IntCounter,
@@ -93,6 +94,10 @@ impl RaftMetrics {
             revision: IntGauge::new("quorate_applied_revision", "Revision of this member's state.")?,
             compacted: IntGauge::new("quorate_compacted_revision", "Oldest revision that can still be read.")?,
             state_bytes: IntGauge::new("quorate_state_bytes", "Encoded size of the replicated state.")?,
+            digest: IntGauge::new(
+                "quorate_state_digest",
+                "48 bits of the state's digest; equal on all members that have applied the same index.",
+            )?,
             forgotten_early: IntGauge::new(
                 "quorate_requests_forgotten_early",
                 "Requests forgotten before their time for want of room, since the cluster was founded.",
@@ -141,6 +146,7 @@ impl RaftMetrics {
             Box::new(self.revision.clone()),
             Box::new(self.compacted.clone()),
             Box::new(self.state_bytes.clone()),
+            Box::new(self.digest.clone()),
             Box::new(self.forgotten_early.clone()),
             Box::new(self.read_rounds.clone()),
             Box::new(self.reads.clone()),
@@ -184,6 +190,7 @@ impl RaftMetrics {
         self.revision.set(gauge(state.revision().get()));
         self.compacted.set(gauge(state.compacted().get()));
         self.state_bytes.set(gauge(state.state_bytes()));
+        self.digest.set(state.digest().short());
         self.forgotten_early.set(gauge(state.requests().forgotten_early()));
     }
 }

@@ -14,7 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     version,
     about = "Leader election and replicated configuration",
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 not found, 4 unavailable (try again).",
-    max_term_width = 110
+    max_term_width = 110,
+    // The last of several wins, as with other tools, so that a wrapper's flag can be overridden.
+    args_override_self = true
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -110,6 +110,22 @@ async fn configs_and_the_leader_can_be_watched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_waits_for_what_the_client_has_seen_and_never_goes_back() {
+    let service = Service::start().await;
+    let put = service.send(Request::put("/v1/kv/a", "1")).await.expect(200).json();
+    let next = put["modRevision"].as_u64().unwrap() + 1;
+    let cluster = service.send(Request::get("/v1/cluster")).await.json();
+    let id = format!("{}-{next}", &cluster["clusterId"].as_str().unwrap()[..8]);
+    let resume = |query: &str| Request::get(format!("/v1/watch{query}")).header("last-event-id", &id);
+    service.send(resume("?timeoutMs=50")).await.expect(504);
+    let (mut watch, put) = tokio::join!(service.watch(resume("")), service.send(Request::put("/v1/kv/a", "2")));
+    put.expect(200);
+    service.send(Request::put("/v1/kv/a", "3")).await.expect(200);
+    let event = watch.next().await.unwrap();
+    assert_eq!((event.kind.as_str(), &event.data["revision"]), ("put", &json!(next + 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_watch_says_that_it_is_complete() {
     let service = Service::start().await;
     let mut watch = service.watch(Request::get("/v1/watch?prefix=quiet/")).await;
