@@ -1,6 +1,5 @@
 //! What other members send, and what this one answers.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -117,7 +116,7 @@ impl Member {
                 raft.pre_vote(request).await.map_or_else(|error| failed(error.to_string()), Reply::Voted)
             }
             Request::MakeWay(request) => {
-                self.making_way.store(true, Ordering::Release);
+                self.makes_way();
                 let made_way = raft.handle_transfer_leader(request).await;
                 made_way.map_or_else(|error| failed(error.to_string()), Reply::MadeWay)
             }

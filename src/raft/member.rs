@@ -1,7 +1,7 @@
 //! What the parts of one running member share. It decides nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -25,6 +25,9 @@ use crate::machine::Machine;
 use crate::machine::command::MemberRecord;
 use crate::tasks::Tasks;
 use crate::types::{LogIndex, MemberId};
+
+/// A change of the Raft leader so soon after one made way is a transfer.
+const MAKING_WAY: Duration = Duration::from_secs(1);
 
 /// openraft, as Quorate runs it.
 pub(super) type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -57,8 +60,8 @@ pub(super) struct Member {
     pub(super) failing: watch::Sender<Option<String>>,
     /// Set when the member was asked to stop, so that the end of its Raft is no failure.
     pub(super) stopping: AtomicBool,
-    /// Set when the Raft leader makes way, to tell a transfer from an election.
-    pub(super) making_way: AtomicBool,
+    /// When a Raft leader made way last, to tell a transfer from an election.
+    pub(super) made_way: Mutex<Option<Instant>>,
 }
 
 impl Member {
@@ -90,6 +93,17 @@ impl Member {
             }
             changed
         });
+    }
+
+    /// A Raft leader makes way for another.
+    pub(super) fn makes_way(&self) {
+        *self.made_way.lock().expect("nobody panics while holding it") = Some(Instant::now());
+    }
+
+    /// Whether a Raft leader has just made way.
+    pub(super) fn made_way_lately(&self) -> bool {
+        let at = *self.made_way.lock().expect("nobody panics while holding it");
+        at.is_some_and(|at| at.elapsed() < MAKING_WAY)
     }
 
     /// Whether this member leads, as far as it knows.

@@ -1,5 +1,6 @@
 //! What consensus tells Prometheus. The log store declares its own metrics, the transport too.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use prometheus::core::Collector;
@@ -58,6 +59,8 @@ pub(super) struct RaftMetrics {
     pub(super) digest_mismatches: IntCounter,
     /// The Raft leader that was heard last, and when.
     heard: Mutex<Option<(MemberId, Instant)>>,
+    /// Whether a Raft leader was known before.
+    led_before: AtomicBool,
 }
 
 /// From half a millisecond to some seconds.
@@ -123,6 +126,7 @@ impl RaftMetrics {
                 "Members whose state differed from that of most members at the same log index; must stay 0.",
             )?,
             heard: Mutex::new(None),
+            led_before: AtomicBool::new(false),
         };
         for cause in ChangeCause::ALL {
             metrics.leader_changes.with_label_values(&[cause.label()]);
@@ -165,14 +169,15 @@ impl RaftMetrics {
         }
     }
 
-    /// Whether any Raft leader was heard so far.
-    pub(super) fn knows_a_leader(&self) -> bool {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    /// Counts a change of the Raft leader.
-    pub(super) fn leader_changed(&self, cause: ChangeCause) {
+    /// Counts a change of the Raft leader, and says why it changed; `made_way` tells that the one before did so on purpose.
+    pub(super) fn leader_changed(&self, made_way: bool) -> ChangeCause {
+        let cause = match (self.led_before.swap(true, Ordering::AcqRel), made_way) {
+            (false, _) => ChangeCause::First,
+            (true, true) => ChangeCause::Transfer,
+            (true, false) => ChangeCause::Election,
+        };
         self.leader_changes.with_label_values(&[cause.label()]).inc();
+        cause
     }
 
     /// Shows what a member knows.

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use openraft::Instant as _;
 use openraft::alias::WatchReceiverOf;
@@ -19,7 +18,6 @@ use super::joining::{found, join, store};
 use super::log_store::LogStore;
 use super::log_writer::LogMetrics;
 use super::member::{Assigning, Member, Raft};
-use super::metrics::ChangeCause;
 use super::outbound::Outbound;
 use super::snapshot_store::SnapshotStore;
 use super::state_machine::StateMachine;
@@ -176,15 +174,9 @@ impl Running {
             member.metrics.heard(metrics.id);
         }
         if let Some(leader) = status.raft_leader.filter(|leader| Some(*leader) != before) {
-            let cause = match before {
-                _ if member.making_way.swap(false, Ordering::AcqRel) => ChangeCause::Transfer,
-                None if member.metrics.knows_a_leader() => ChangeCause::Election,
-                None => ChangeCause::First,
-                Some(_) => ChangeCause::Election,
-            };
+            let cause = member.metrics.leader_changed(member.made_way_lately());
             let name = status.voters.get(&leader).map_or("", |node| node.name.as_str());
             tracing::info!(%leader, name, term = %status.term, ?cause, "the Raft leader has changed");
-            member.metrics.leader_changed(cause);
         }
         member.metrics.show(&status, &member.state.borrow());
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use openraft::{Config, SnapshotPolicy};
 use prometheus::Registry;
@@ -123,7 +123,7 @@ impl RaftHandle {
             metrics,
             failing: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
-            making_way: AtomicBool::new(false),
+            made_way: Mutex::new(None),
         });
         idle_confirmations.start(tasks, member.metrics.read_rounds.clone(), confirming::with_quorum(&member));
         idle_questions.start(tasks, member.metrics.read_rounds.clone(), confirming::with_leader(&member));

@@ -1,6 +1,5 @@
 //! Moving Raft leadership on purpose: to the named member or the most caught-up voter, and before this member stops.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -88,7 +87,7 @@ impl Member {
             return Ok(to);
         }
         tracing::info!(%to, "handing leadership over");
-        self.making_way.store(true, Ordering::Release);
+        self.makes_way();
         raft.trigger()
             .transfer_leader(to)
             .await

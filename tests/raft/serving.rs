@@ -83,6 +83,14 @@ async fn leadership_moves_to_whom_it_is_given_from_any_member() {
         assert_eq!(transferred.to, wanted);
         cluster.status(asked, |status| status.raft_leader == Some(wanted)).await;
     }
+    let families = cluster.members["a"].registry.gather();
+    let changes = families.iter().find(|family| family.name() == "quorate_raft_leader_changes_total").unwrap();
+    let counted = |cause: &str| {
+        let metric = changes.get_metric().iter().find(|metric| metric.get_label()[0].value() == cause).unwrap();
+        metric.get_counter().get_value()
+    };
+    assert_eq!(counted("first"), 1.0);
+    assert!(counted("transfer") >= 1.0, "{changes:?}");
     let error = cluster.raft("a").transfer(Some(MemberId::new(9)), soon()).await.unwrap_err();
     assert_eq!(error.to_string(), "member 9 is not a voter of this cluster");
 }
