@@ -24,6 +24,7 @@ build: ## Build the optimised binary, target/release/quorate
 test: tools lint fast sim planted process ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
 
 check: lint fast sim ## Run every ring that needs no privilege and fits in ten minutes
+	cargo test --locked --test dev
 	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool)
 	@echo
 	@echo "not run: planted (builds the simulator six times over; make planted)"
@@ -43,7 +44,7 @@ planted: ## Prove the simulator: known bugs, planted one by one, must each be ca
 	cargo test --locked --test planted -- --nocapture
 
 process: ## Kill real members on loopback, and more
-	cargo test --locked --test process -- --nocapture
+	cargo test --locked --test process --test dev -- --nocapture
 
 tools: ## Install what the tests need: promtool (Debian package prometheus)
 	@command -v promtool > /dev/null || { apt-get update && apt-get install --yes --no-install-recommends prometheus; }
