@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
-    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
 use super::status::MemberNode;
@@ -268,37 +268,6 @@ impl Decode for Wire<AppendEntriesResponse<TypeConfig>> {
             3 => AppendEntriesResponse::Conflict,
             4 => AppendEntriesResponse::HigherVote(required(bare(vote), "vote")?),
             other => return Err(DecodeError::unknown("append response", other)),
-        }))
-    }
-}
-
-impl Encode for Wire<StreamAppendResult<TypeConfig>> {
-    fn encode(&self, writer: &mut Writer) {
-        match &self.0 {
-            Ok(matching) => {
-                writer.number(1, 1);
-                optional(writer, 2, matching);
-            }
-            Err(StreamAppendError::Conflict(log_id)) => {
-                writer.number(1, 2);
-                writer.message(2, &Wire(*log_id));
-            }
-            Err(StreamAppendError::HigherVote(vote)) => {
-                writer.number(1, 3);
-                writer.message(3, &Wire(*vote));
-            }
-        }
-    }
-}
-
-impl Decode for Wire<StreamAppendResult<TypeConfig>> {
-    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        fields!(reader => 1 kind: number, 2 log_id: message, 3 vote: message);
-        Ok(Self(match required(kind, "kind")? {
-            1 => Ok(bare(log_id)),
-            2 => Err(StreamAppendError::Conflict(required(bare(log_id), "log id")?)),
-            3 => Err(StreamAppendError::HigherVote(required(bare(vote), "vote")?)),
-            other => return Err(DecodeError::unknown("append result", other)),
         }))
     }
 }
