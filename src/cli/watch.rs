@@ -36,7 +36,7 @@ fn describe(event: &WatchEvent) -> String {
     let revision = &data["revision"];
     let what = if let Some(kvs) = data["kvs"].as_array() {
         let keys: Vec<_> = kvs.iter().map(describe_key).collect();
-        format!("{} keys{}{}", keys.len(), if keys.is_empty() { "" } else { ": " }, keys.join(", "))
+        if keys.is_empty() { "no keys".to_owned() } else { keys.join(", ") }
     } else if data["kv"].is_object() {
         describe_key(&data["kv"])
     } else if let Some(key) = data["key"].as_str() {
@@ -72,11 +72,7 @@ mod tests {
         let cases = [
             ("put", json!({"revision": 7, "key": "a", "kv": {"key": "a", "value": "MQ=="}}), "revision 7  put  a = 1"),
             ("delete", json!({"revision": 8, "key": "a"}), "revision 8  delete  a"),
-            (
-                "snapshot",
-                json!({"revision": 9, "kvs": [{"key": "a", "value": "MQ=="}]}),
-                "revision 9  snapshot  1 keys: a = 1",
-            ),
+            ("snapshot", json!({"revision": 9, "kvs": [{"key": "a", "value": "MQ=="}]}), "revision 9  snapshot  a = 1"),
             (
                 "config",
                 json!({"revision": 3, "config": {"version": 2, "data": {"x": ""}}}),
