@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Answer, Client, ClientError, Patience, ProblemReport, target};
+use super::{Answer, Client, ClientError, Outcome, Patience, ProblemReport, target};
 use crate::types::Revision;
 
 /// What is asked for, apart from where and how often.
@@ -70,11 +70,12 @@ impl Client {
                 }
                 Err(error) => error,
             };
-            match &error {
-                ClientError::Unreachable(text) => drop(unreachable.insert(text.clone())),
-                // A later refusal to connect does not make an earlier try undone.
-                ClientError::NoAnswer(_) => uncertain = Some(error.clone()),
-                ClientError::Problem(_) | ClientError::Foreign(_) | ClientError::BadEndpoint(_) => {}
+            if let ClientError::Unreachable(text) = &error {
+                unreachable.insert(text.clone());
+            }
+            // A later refusal does not make an earlier try undone.
+            if error.outcome() == Outcome::Unknown {
+                uncertain = Some(error.clone());
             }
             let pause = match self.patience {
                 Patience::Until(_) => error.retry_after(),
