@@ -24,6 +24,11 @@ pub(super) const IN_FLIGHT: usize = 2048;
 /// How long to wait before another try, unless the status changes first.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long to wait before another try in any case. A try that fails makes openraft report its state, which changes the
+/// status: without a rest, a try would be the reason for the next, and a new Raft leader that is not yet acknowledged would
+/// do nothing else.
+const REST: Duration = Duration::from_millis(1);
+
 impl Member {
     /// Proposes through whoever leads, and waits until the command is applied here too.
     pub(super) async fn propose(&self, proposal: Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
@@ -175,6 +180,7 @@ fn worth_another_try(cause: &Unavailable) -> bool {
 /// Waits for a change of the status, but not long. Says whether there is time for another try.
 pub(super) async fn pause(status: &mut watch::Receiver<std::sync::Arc<RaftStatus>>, deadline: Instant) -> bool {
     let until = (Instant::now() + PAUSE).min(deadline);
+    sleep_until((Instant::now() + REST).min(deadline)).await;
     tokio::select! {
         biased;
         () = sleep_until(until) => {}
