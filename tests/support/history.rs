@@ -23,6 +23,16 @@ pub enum Call {
     Get,
 }
 
+impl Call {
+    /// The value that it writes.
+    pub fn value(self) -> Option<ValueId> {
+        match self {
+            Self::Put { value, .. } => Some(value),
+            Self::Delete { .. } | Self::Get => None,
+        }
+    }
+}
+
 /// What a client requires of the key before it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
