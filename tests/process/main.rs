@@ -1,0 +1,23 @@
+//! Real `quorate serve` processes on loopback: killed, stopped, with emptied volumes and failing disks, and among strangers.
+
+#![allow(clippy::print_stdout, reason = "figures are part of what this ring is for")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::disallowed_methods, reason = "a test may spawn as it likes")]
+
+mod faults;
+mod kills;
+mod metrics;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each ring uses a part of what is shared")]
+mod support;
+mod trio;
+mod watcher;
+mod workload;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Only one cluster runs at a time: its figures would mean nothing otherwise.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}

@@ -1,0 +1,47 @@
+//! The metrics of a live member, as Prometheus would read them and as `docs/metrics.md` explains them.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::alone;
+use crate::trio::Trio;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_accepts_the_metrics_of_a_live_member() {
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    let metrics = trio.metrics(trio.leader().await).await;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is in the Debian package prometheus; `make tools` installs it");
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.trim().is_empty(), "promtool says:\n{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_explained_and_every_explained_metric_is_there() {
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    // Some are there only once there was a request.
+    trio.get_json(0, "/v1/cluster").await.unwrap();
+    let metrics = trio.metrics(0).await;
+    let served = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    // Those of the process have names that Prometheus gives to everybody, and one line for all.
+    let served = served.map(|name| if name.starts_with("process_") { "process_*" } else { name });
+    let explained = include_str!("../../docs/metrics.md").lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix("| `")?.split_once('`')?;
+        Some(name)
+    });
+    let (served, explained): (BTreeSet<_>, BTreeSet<_>) = (served.collect(), explained.collect());
+    let unexplained: Vec<_> = served.difference(&explained).collect();
+    assert!(unexplained.is_empty(), "docs/metrics.md does not explain {unexplained:?}");
+    let missing: Vec<_> = explained.difference(&served).collect();
+    assert!(missing.is_empty(), "docs/metrics.md explains {missing:?}, which no member serves");
+}

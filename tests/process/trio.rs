@@ -1,0 +1,263 @@
+//! Three real `quorate serve` processes on loopback, each with a directory of its own.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use reqwest::Client;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Members in the cluster.
+pub const SIZE: usize = 3;
+
+/// How long a member may take to start, stop or elect before a test gives up; on a busy machine all of it is slow.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster of three. What still runs is killed when it is dropped.
+pub struct Trio {
+    pub http: Client,
+    members: Vec<Member>,
+    // Dropped last, when nobody writes to it any more.
+    directory: TempDir,
+}
+
+struct Member {
+    http: u16,
+    health: u16,
+    wire: u16,
+    child: Option<Child>,
+    starts: usize,
+}
+
+/// The name of a member.
+pub fn name(member: usize) -> String {
+    format!("quorate-{member}")
+}
+
+impl Trio {
+    /// Three members that have never run.
+    pub fn new() -> Self {
+        let mut ports = free_ports(3 * SIZE).into_iter();
+        let mut port = || ports.next().unwrap();
+        let member = |_| Member { http: port(), health: port(), wire: port(), child: None, starts: 0 };
+        let http = Client::builder().timeout(Duration::from_secs(8)).build().unwrap();
+        Self { http, members: (0..SIZE).map(member).collect(), directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// Starts all three and waits until they serve.
+    pub async fn running() -> Self {
+        let mut trio = Self::new();
+        trio.start_all().await;
+        trio
+    }
+
+    /// Starts whoever is down and waits until all serve.
+    pub async fn start_all(&mut self) {
+        for member in 0..SIZE {
+            if self.members[member].child.is_none() {
+                self.start(member);
+            }
+        }
+        for member in 0..SIZE {
+            self.wait_until_ready(member).await;
+        }
+    }
+
+    pub fn start(&mut self, member: usize) {
+        let command = self.command(member);
+        self.start_with(member, command);
+    }
+
+    /// Starts a member by another command line than the usual one.
+    pub fn start_with(&mut self, member: usize, mut command: Command) {
+        assert!(self.members[member].child.is_none(), "{} runs already", name(member));
+        self.members[member].starts += 1;
+        let log = File::create(self.log_path(member, self.members[member].starts)).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        self.members[member].child = Some(child);
+    }
+
+    /// The command line of a member.
+    pub fn command(&self, member: usize) -> Command {
+        let Member { http, health, wire, .. } = self.members[member];
+        self.command_on(member, [http, health, wire])
+    }
+
+    /// The command line of a member, with other ports.
+    pub fn command_on(&self, member: usize, ports: [u16; 3]) -> Command {
+        let [http, health, wire] = ports.map(|port| format!("127.0.0.1:{port}"));
+        let all = self.members.iter().enumerate();
+        let cluster: Vec<_> = all.map(|(number, other)| format!("{}=127.0.0.1:{}", name(number), other.wire)).collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command
+            .arg("serve")
+            .args(["--name", &name(member)])
+            .arg("--data-dir")
+            .arg(self.data(member))
+            .args(["--initial-cluster", &cluster.join(",")])
+            .args(["--http", &http, "--health", &health, "--member-listen", &wire]);
+        command
+    }
+
+    /// The directory of a member.
+    pub fn data(&self, member: usize) -> PathBuf {
+        self.directory.path().join(name(member))
+    }
+
+    fn log_path(&self, member: usize, start: usize) -> PathBuf {
+        self.directory.path().join(format!("{}-{start}.log", name(member)))
+    }
+
+    /// What a member has logged since its last start.
+    pub fn log(&self, member: usize) -> String {
+        fs::read_to_string(self.log_path(member, self.members[member].starts)).unwrap_or_default()
+    }
+
+    pub fn url(&self, member: usize) -> String {
+        format!("http://127.0.0.1:{}", self.members[member].http)
+    }
+
+    pub fn health_url(&self, member: usize) -> String {
+        format!("http://127.0.0.1:{}", self.members[member].health)
+    }
+
+    /// The port on which a member listens to other members.
+    pub fn wire_port(&self, member: usize) -> u16 {
+        self.members[member].wire
+    }
+
+    /// The port of a member's HTTP API.
+    pub fn http_port(&self, member: usize) -> u16 {
+        self.members[member].http
+    }
+
+    pub fn is_up(&self, member: usize) -> bool {
+        self.members[member].child.is_some()
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub fn kill(&mut self, member: usize) {
+        let mut child = self.members[member].child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM; returns how the process ended.
+    pub async fn terminate(&mut self, member: usize) -> ExitStatus {
+        let child = self.members[member].child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+        self.wait_until_ended(member).await
+    }
+
+    /// Waits until the process has ended by itself; returns how.
+    pub async fn wait_until_ended(&mut self, member: usize) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.ended(member) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} does not end:\n{}", name(member), self.log(member));
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// How the process has ended, if it has.
+    pub fn ended(&mut self, member: usize) -> Option<ExitStatus> {
+        let status = self.members[member].child.as_mut().expect("it runs").try_wait().unwrap()?;
+        self.members[member].child = None;
+        Some(status)
+    }
+
+    /// Waits until a member is in the cluster and has caught up.
+    pub async fn wait_until_ready(&self, member: usize) {
+        let url = format!("{}/readyz", self.health_url(member));
+        let text = format!("{} is not ready:\n{}", name(member), self.log(member));
+        wait_for(&text, async || {
+            let answer = self.http.get(&url).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success()).then_some(())
+        })
+        .await;
+    }
+
+    /// The Raft leader, once there is one that a member knows and that is up.
+    pub async fn leader(&self) -> usize {
+        wait_for("there is no Raft leader", async || {
+            for member in (0..SIZE).filter(|member| self.is_up(*member)) {
+                let answer = self.get_json(member, "/v1/leader").await;
+                let named = answer.and_then(|leader| leader["name"].as_str().map(str::to_owned));
+                let leader = (0..SIZE).find(|other| Some(name(*other)) == named);
+                if let Some(leader) = leader.filter(|leader| self.is_up(*leader)) {
+                    return Some(leader);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// The answer of a member to a GET, when it is a good one.
+    pub async fn get_json(&self, member: usize, path: &str) -> Option<Value> {
+        let url = format!("{}{path}", self.url(member));
+        let answer = timeout(Duration::from_secs(6), self.http.get(url).send()).await.ok()?.ok()?;
+        answer.error_for_status().ok()?.json().await.ok()
+    }
+
+    /// The metrics of a member.
+    pub async fn metrics(&self, member: usize) -> String {
+        let url = format!("{}/metrics", self.health_url(member));
+        self.http.get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// A metric without labels.
+    pub async fn metric(&self, member: usize, name: &str) -> f64 {
+        let metrics = self.metrics(member).await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no metric {name} in:\n{metrics}")).parse().unwrap()
+    }
+}
+
+impl Drop for Trio {
+    fn drop(&mut self) {
+        for (number, member) in self.members.iter_mut().enumerate() {
+            if let Some(mut child) = member.child.take() {
+                // It may have ended by itself.
+                drop(child.kill());
+                drop(child.wait());
+            }
+            if std::thread::panicking() {
+                let path = self.directory.path().join(format!("{}-{}.log", name(number), member.starts));
+                println!("--- the end of the log of {}:\n{}", name(number), tail(&path));
+            }
+        }
+    }
+}
+
+/// The last lines of a file.
+fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// Waits until `look` finds something; `failure` says what it means when it never does.
+pub async fn wait_for<T>(failure: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "after {PATIENCE:?}: {failure}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Ports that nobody listens on. All are held until the last is found, so that they differ.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
