@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test lint fast sim planted process tools
+.PHONY: help dev build check test lint fast sim process tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -10,7 +10,7 @@ export QUORATE_TEST_EFFORT ?= short
 SIMULATED := CARGO_TARGET_DIR=target-sim RUSTFLAGS="--cfg tokio_unstable --cfg quorate_sim" cargo test --locked
 
 # Rings that take seconds.
-FAST := --lib --bins --test shape --test checkers --test cli
+FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test model --test golden --test http --test raft
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,13 +21,13 @@ dev: ## Run three members on this machine, with the resources of examples/
 build: ## Build the optimised binary, target/release/quorate
 	cargo build --locked --release
 
-test: tools lint fast sim planted process ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint fast sim process ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
 
 check: lint fast sim ## Run every ring that needs no privilege and fits in ten minutes
 	cargo test --locked --test dev
 	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool)
 	@echo
-	@echo "not run: planted (builds the simulator six times over; make planted)"
+	@echo "not run: the numbers of full effort (QUORATE_TEST_EFFORT=full make test)"
 	@command -v promtool > /dev/null || echo "not run: the check of /metrics by promtool (make tools installs it, as root)"
 
 lint: ## Check format and lints
@@ -39,9 +39,6 @@ fast: ## Run the rings that take seconds
 
 sim: ## Run the simulator; QUORATE_SIM_SEED=N replays one seed
 	$(SIMULATED) --test sim -- --nocapture
-
-planted: ## Prove the simulator: known bugs, planted one by one, must each be caught by name
-	cargo test --locked --test planted -- --nocapture
 
 process: ## Kill real members on loopback, and more
 	cargo test --locked --test process --test dev -- --nocapture

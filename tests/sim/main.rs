@@ -38,7 +38,7 @@ use support::effort::Effort;
 
 /// The first seeds, which planted bugs are held to as well.
 const SHORT: u64 = 500;
-const FULL: u64 = 5000;
+const FULL: u64 = 2000;
 
 #[test]
 fn clients_see_one_history_whatever_fails() {
