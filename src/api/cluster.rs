@@ -1,13 +1,12 @@
 //! `/v1/cluster`: members, quorum, transfer of Raft leadership.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::time::{Duration, Instant};
 
-use super::extract::{JsonBody, Query, name};
+use super::extract::{OptionalJson, Query, name};
 use super::leader::leader_json;
-use super::problem::{Problem, ProblemBody, ProblemKind};
+use super::problem::{Problem, ProblemBody};
 use super::reply::Reply;
 use super::{Api, wire};
 use crate::coordinator::{ClusterView, Consistency, MemberState, MemberView, Phase, Read};
@@ -33,7 +32,7 @@ pub async fn get(State(api): State<Api>, query: Query) -> Result<Response, Probl
 #[utoipa::path(
     post, path = "/v1/cluster/transfer-leadership", tag = "cluster",
     params(("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000")),
-    request_body = wire::Transfer,
+    request_body = Option<wire::Transfer>,
     responses(
         (status = 200, description = "the new Raft leader", body = wire::Transferred),
         (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -42,16 +41,13 @@ pub async fn get(State(api): State<Api>, query: Query) -> Result<Response, Probl
 pub async fn transfer(
     State(api): State<Api>,
     mut query: Query,
-    _: HeaderMap,
-    JsonBody(body): JsonBody<wire::Transfer>,
+    OptionalJson(body): OptionalJson<wire::Transfer>,
 ) -> Result<Response, Problem> {
     let deadline = query.take_deadline()?;
     query.finish()?;
     let to = body.to.map(|text| name::<MemberName>("/to", &text)).transpose()?;
     let done = api.coordinator.transfer_leadership(to, deadline).await?;
-    let leader = api.coordinator.leader().filter(|leader| leader.member == done.to);
-    let lost = || Problem::new(ProblemKind::Unavailable, "leadership was transferred, and has moved on since");
-    let body = wire::Transferred { leader: leader.map(leader_json).ok_or_else(lost)?, took_ms: millis(done.took) };
+    let body = wire::Transferred { leader: leader_json(done.leader), took_ms: millis(done.took) };
     Ok(Reply::written(api.coordinator.state().revision(), body).json())
 }
 

@@ -4,22 +4,26 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 use super::problem::{Problem, ProblemKind};
 use crate::coordinator::{Consistency, Read, Write};
 use crate::machine::command::{ConfigCondition, KeyCondition};
-use crate::types::{IdempotencyKey, Revision, Version};
+use crate::types::{IdempotencyKey, Key, Revision, Version};
 
 /// The largest body that is read.
 const BODY: usize = 3 << 19;
+
+/// How long a client may take to send a body: the largest one at half a megabit a second.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The deepest nesting of JSON that is read.
 const DEPTH: usize = 64;
@@ -42,6 +46,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        require_percent_encoding("path", parts.uri.path())?;
         let path = Path::<T>::from_request_parts(parts, state).await;
         path.map(|Path(names)| Self(names)).map_err(|rejection| Problem::invalid("path", rejection.body_text()))
     }
@@ -57,6 +62,27 @@ where
     T::Err: Display,
 {
     text.parse().map_err(|error: T::Err| Problem::invalid(pointer, error.to_string()))
+}
+
+/// A key of the small metadata store.
+///
+/// # Errors
+/// When it is too long, or no key.
+pub fn key(pointer: &str, text: &str) -> Result<Key, Problem> {
+    if text.len() > Key::LONGEST {
+        let detail = format!("{pointer}: the key has {} bytes, and at most {} are allowed", text.len(), Key::LONGEST);
+        return Err(Problem::new(ProblemKind::TooLarge, detail));
+    }
+    name(pointer, text)
+}
+
+/// Every percent sign begins a byte in two hexadecimal digits.
+fn require_percent_encoding(pointer: &str, text: &str) -> Result<(), Problem> {
+    let encodes = |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    if text.split('%').skip(1).all(encodes) {
+        return Ok(());
+    }
+    Err(Problem::invalid(pointer, "a percent sign is not followed by two hexadecimal digits; write it as %25"))
 }
 
 /// The query parameters: each is taken once, and what nobody takes is an error.
@@ -81,6 +107,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
 /// One part of a query in its form encoding.
 fn decode(text: &str) -> Result<String, Problem> {
+    require_percent_encoding("query", text)?;
     let text = text.replace('+', " ");
     let decoded = percent_decode_str(&text).decode_utf8();
     decoded.map(Into::into).map_err(|_| Problem::invalid("query", "the percent-encoded text is no UTF-8"))
@@ -101,6 +128,14 @@ impl Query {
             text.parse().map_err(|error: T::Err| Problem::invalid(name, format!("{shown:?} is not valid: {error}")))
         };
         self.0.remove(name).map(parse).transpose()
+    }
+
+    /// Takes a key, if it is there.
+    ///
+    /// # Errors
+    /// When it is too long, or no key.
+    pub fn take_key(&mut self, name: &str) -> Result<Option<Key>, Problem> {
+        self.0.remove(name).map(|text| key(name, &text)).transpose()
     }
 
     /// Takes what says how a read is to be made.
@@ -153,7 +188,11 @@ impl Query {
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+/// A header that may be there once.
+pub fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    if headers.get_all(name).iter().nth(1).is_some() {
+        return Err(Problem::invalid(name.as_str(), "this header is given twice"));
+    }
     let text = |value: &'a axum::http::HeaderValue| {
         value.to_str().map_err(|_| Problem::invalid(name.as_str(), "it has characters that are not printable ASCII"))
     };
@@ -213,10 +252,14 @@ fn entity_tag(tag: &str) -> Option<u64> {
     tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 
-/// Whether the client has this entity already.
+/// Whether the client has this entity already; tags are compared weakly (RFC 9110, section 13.1.2).
 pub fn has_already(headers: &HeaderMap, tag: u64) -> bool {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    known.is_some_and(|known| known.split(',').any(|known| entity_tag(known.trim()) == Some(tag)))
+    let names_it = |known: &str| {
+        let known = known.trim();
+        known == "*" || entity_tag(known.strip_prefix("W/").unwrap_or(known)) == Some(tag)
+    };
+    known.is_some_and(|known| known.split(',').any(names_it))
 }
 
 /// A body of any bytes.
@@ -232,15 +275,22 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Problem> {
-    to_bytes(body, BODY).await.map_err(|error| {
+    let too_large = || Problem::new(ProblemKind::TooLarge, format!("the body has more than {BODY} bytes"));
+    if body.size_hint().lower() > BODY as u64 {
+        return Err(too_large());
+    }
+    match timeout(BODY_PATIENCE, to_bytes(body, BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
         // axum tells a limit from a broken connection only by the error inside.
-        let inner = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        if inner.contains("length limit") {
-            Problem::new(ProblemKind::TooLarge, format!("the body has more than {BODY} bytes"))
-        } else {
-            Problem::new(ProblemKind::InvalidRequest, "the body ended before it was whole")
+        Ok(Err(error)) if std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>()) => {
+            Err(too_large())
         }
-    })
+        Ok(Err(_)) => Err(Problem::new(ProblemKind::InvalidRequest, "the body ended before it was whole")),
+        Err(_) => {
+            let detail = format!("the body was not whole after {} seconds", BODY_PATIENCE.as_secs());
+            Err(Problem::new(ProblemKind::Timeout, detail))
+        }
+    }
 }
 
 /// A JSON body of a known shape.
@@ -258,6 +308,25 @@ where
         require_json(request.headers())?;
         let body = read_body(request.into_body()).await?;
         parse_json(&body).map(Self)
+    }
+}
+
+/// A JSON body of a known shape, or its default when there is no body.
+#[derive(Debug)]
+pub struct OptionalJson<T>(pub T);
+
+impl<T, S> FromRequest<S> for OptionalJson<T>
+where
+    T: DeserializeOwned + Default,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        JsonBody::from_request(request, state).await.map(|JsonBody(body)| Self(body))
     }
 }
 
@@ -316,6 +385,53 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_refused_before_it_is_read_whole() {
+        const CHUNK: usize = 64 << 10;
+        let sent = Arc::new(AtomicUsize::new(0));
+        let sending = Arc::clone(&sent);
+        let endless = futures::stream::repeat_with(move || {
+            sending.fetch_add(CHUNK, Ordering::Relaxed);
+            Ok::<_, Infallible>(Bytes::from_static(&[0; CHUNK]))
+        });
+        let problem = read_body(Body::from_stream(endless)).await.unwrap_err();
+        assert_eq!(problem.kind(), ProblemKind::TooLarge);
+        let taken = sent.load(Ordering::Relaxed);
+        assert!((BODY..=BODY + 2 * CHUNK).contains(&taken), "{taken} bytes were taken");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let stuck = futures::stream::pending::<Result<Bytes, Infallible>>();
+        let problem = read_body(Body::from_stream(stuck)).await.unwrap_err();
+        assert_eq!(problem.kind(), ProblemKind::Timeout);
+    }
+
+    #[test]
+    fn a_client_has_an_entity_by_any_of_its_tags() {
+        let has = |tags: &str| {
+            let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, tags.parse().unwrap())]);
+            has_already(&headers, 17)
+        };
+        for tags in ["\"17\"", "\"3\", \"17\"", "W/\"17\"", "*"] {
+            assert!(has(tags), "{tags}");
+        }
+        assert!(!has("\"3\"") && !has("17"));
+    }
+
+    #[test]
+    fn a_percent_sign_begins_two_digits() {
+        for good in ["", "a", "%2F", "a%c3%a4b", "%25"] {
+            assert!(require_percent_encoding("path", good).is_ok(), "{good}");
+        }
+        for bad in ["%", "%2", "a%zz", "%%25", "%ä"] {
+            assert!(require_percent_encoding("path", bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn depth_counts_brackets_outside_of_strings() {

@@ -7,18 +7,21 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
-use super::extract::{JsonBody, Names, Query, RawBody, has_already, key_condition, name};
+use super::extract::{self, JsonBody, Names, Query, RawBody, has_already, key_condition};
 use super::problem::{Problem, ProblemBody};
 use super::reply::Reply;
 use super::{Api, wire};
 use crate::machine::command::{Compare, CompareTarget, KeyOperation, Relation, Transaction};
-use crate::machine::keys::{KeyRange, KeyRecord};
+use crate::machine::keys::{KeyPage, KeyRange, KeyRecord};
 use crate::machine::outcome::{KeyMeta, OperationResult};
 use crate::types::{Key, Revision, Version};
 
 /// Keys of a page when the request does not say, and at the most.
 const PAGE: usize = 100;
-const LARGEST_PAGE: usize = 1000;
+pub const LARGEST_PAGE: usize = 1000;
+
+/// Bytes of values after which a page ends, so that a page of the largest values fits into memory for many callers.
+const PAGE_BYTES: usize = 2 << 20;
 
 static CREATE_REVISION: HeaderName = HeaderName::from_static("quorate-create-revision");
 static MOD_REVISION: HeaderName = HeaderName::from_static("quorate-mod-revision");
@@ -47,7 +50,7 @@ pub async fn get(
     mut query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key: Key = name("key", &key)?;
+    let key = extract::key("key", &key)?;
     let (read, at) = (query.take_read()?, query.take::<u64>("revision")?.map(Revision::new));
     query.finish()?;
     let state = api.coordinator.read(read).await?;
@@ -93,7 +96,7 @@ pub async fn put(
     headers: HeaderMap,
     RawBody(value): RawBody,
 ) -> Result<Response, Problem> {
-    let key: Key = name("key", &key)?;
+    let key = extract::key("key", &key)?;
     let (write, only_if) = (query.take_write(&headers)?, key_condition(&headers)?);
     query.finish()?;
     let written = api.coordinator.put_key(key, value, only_if, write).await?;
@@ -121,7 +124,7 @@ pub async fn delete(
     mut query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let key: Key = name("key", &key)?;
+    let key = extract::key("key", &key)?;
     let (write, only_if) = (query.take_write(&headers)?, key_condition(&headers)?);
     query.finish()?;
     let written = api.coordinator.delete_key(key, only_if, write).await?;
@@ -137,7 +140,7 @@ pub async fn delete(
         ("start" = Option<String>, Query, description = "instead of `prefix`: from this key on"),
         ("end" = Option<String>, Query, description = "with `start`: up to but without this key"),
         ("after" = Option<String>, Query, description = "only keys behind this one: the last of the page before"),
-        ("limit" = Option<u64>, Query, description = "1 to 1000 keys, default 100"),
+        ("limit" = Option<u64>, Query, description = "1 to 1000 keys, default 100; a page of large values has fewer"),
         ("revision" = Option<u64>, Query, description = "read the past at this revision"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default) or `stale`"),
         ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
@@ -150,7 +153,7 @@ pub async fn delete(
 )]
 pub async fn range(State(api): State<Api>, mut query: Query) -> Result<Response, Problem> {
     let (read, range) = (query.take_read()?, take_range(&mut query)?);
-    let (after, at) = (query.take::<Key>("after")?, query.take::<u64>("revision")?.map(Revision::new));
+    let (after, at) = (query.take_key("after")?, query.take::<u64>("revision")?.map(Revision::new));
     let limit = match query.take::<usize>("limit")? {
         None => PAGE,
         Some(limit @ 1..=LARGEST_PAGE) => limit,
@@ -165,15 +168,30 @@ pub async fn range(State(api): State<Api>, mut query: Query) -> Result<Response,
             .range_at(&range, after.as_ref(), limit, at)
             .map_err(crate::coordinator::CoordinatorError::from)?,
     };
+    let page = bounded(page);
     let kvs = page.keys.iter().map(|(key, record)| key_value(key, record)).collect();
     let revision = at.unwrap_or(state.revision()).get();
     Ok(Reply::read(state.revision(), &read, wire::KeyRange { kvs, revision, more: page.more }).json())
 }
 
+/// A page that ends early when its values are large; it has at least one key if there is any.
+pub fn bounded(mut page: KeyPage) -> KeyPage {
+    let mut bytes = 0;
+    let fits = |(_, record): &&(Key, KeyRecord)| {
+        let room = bytes < PAGE_BYTES;
+        bytes += record.value.len();
+        room
+    };
+    let kept = page.keys.iter().take_while(fits).count();
+    page.more |= kept < page.keys.len();
+    page.keys.truncate(kept);
+    page
+}
+
 /// Which keys: by prefix, or between two.
 pub fn take_range(query: &mut Query) -> Result<KeyRange, Problem> {
     let (prefix, start, end) =
-        (query.take::<String>("prefix")?, query.take::<Key>("start")?, query.take::<Key>("end")?);
+        (query.take::<String>("prefix")?, query.take_key("start")?, query.take_key("end")?);
     match (prefix, start, end) {
         (prefix, None, None) => Ok(KeyRange::Prefix(prefix.unwrap_or_default())),
         (None, Some(start), end) => Ok(KeyRange::Between { start, end }),
@@ -227,7 +245,7 @@ fn each<W, T>(pointer: &str, items: &[W], check: impl Fn(&str, &W) -> Result<T, 
 
 fn compare(pointer: &str, compare: &wire::Compare) -> Result<Compare, Problem> {
     let at = |part: &str| format!("{pointer}/{part}");
-    let key = name(&at("key"), &compare.key)?;
+    let key = extract::key(&at("key"), &compare.key)?;
     let relation = match compare.op {
         wire::CompareOp::Equal => Relation::Equal,
         wire::CompareOp::NotEqual => Relation::NotEqual,
@@ -258,11 +276,11 @@ fn compare(pointer: &str, compare: &wire::Compare) -> Result<Compare, Problem> {
 fn operation(pointer: &str, operation: &wire::Operation) -> Result<KeyOperation, Problem> {
     let key_at = format!("{pointer}/key");
     Ok(match operation {
-        wire::Operation::Get { key } => KeyOperation::Get(name(&key_at, key)?),
-        wire::Operation::Delete { key } => KeyOperation::Delete(name(&key_at, key)?),
+        wire::Operation::Get { key } => KeyOperation::Get(extract::key(&key_at, key)?),
+        wire::Operation::Delete { key } => KeyOperation::Delete(extract::key(&key_at, key)?),
         wire::Operation::Put { key, value } => {
             let value = from_base64(&format!("{pointer}/value"), value)?;
-            KeyOperation::Put { key: name(&key_at, key)?, value }
+            KeyOperation::Put { key: extract::key(&key_at, key)?, value }
         }
     })
 }

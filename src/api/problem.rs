@@ -240,7 +240,7 @@ impl From<CoordinatorError> for Problem {
         let (happened, retryable) = (error.happened(), error.may_retry());
         let mut problem = match error {
             CoordinatorError::Rejected { rejection, .. } => of_rejection(*rejection, detail),
-            CoordinatorError::NotDone(Unavailable::Timeout) | CoordinatorError::MaybeDone(_) => {
+            CoordinatorError::NotDone(Unavailable::Timeout) | CoordinatorError::MaybeDone { .. } => {
                 Self::new(ProblemKind::Timeout, detail)
             }
             CoordinatorError::NotThereYet { .. } => Self::new(ProblemKind::Timeout, detail).retry_after(ELECTION),

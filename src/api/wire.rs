@@ -127,7 +127,7 @@ pub struct Transfer {
 pub struct Transferred {
     /// The new Raft leader.
     pub leader: Leader,
-    /// Milliseconds from the request to the new leader's first commit.
+    /// Milliseconds from the request until the new leader's first commit was applied here.
     #[schema(example = 9)]
     pub took_ms: u64,
 }

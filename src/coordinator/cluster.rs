@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::{Coordinator, CoordinatorError};
 use crate::machine::Machine;
-use crate::raft::{MemberNode, PeerStatus, Phase, RaftRole, RaftStatus, Transferred};
+use crate::raft::{MemberNode, PeerStatus, Phase, RaftRole, RaftStatus};
 use crate::types::{ClusterId, LogIndex, MemberId, MemberName, Revision, Term, Timestamp};
 
 /// How long other members are waited for when a person asks how the cluster is.
@@ -57,6 +57,14 @@ pub struct MemberView {
     pub version: Option<String>,
 }
 
+/// A finished change of the Raft leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transferred {
+    pub leader: LeaderView,
+    /// From the call until this member has applied the new leader's first command.
+    pub took: Duration,
+}
+
 /// What a member does now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberState {
@@ -82,6 +90,13 @@ impl Coordinator {
         leader_view(&self.raft.status(), &self.raft.state())
     }
 
+    /// The name of a member, as far as this member knows it.
+    pub fn name_of(&self, member: MemberId) -> Option<String> {
+        let status = self.raft.status();
+        let node = status.voters.get(&member).or_else(|| status.learners.get(&member));
+        node.map(|node| node.name.clone())
+    }
+
     /// The cluster, with what every reachable member says of itself. Always answers, within a fraction of a second.
     pub async fn cluster(&self) -> ClusterView {
         let deadline = Instant::now() + PATIENCE;
@@ -99,28 +114,38 @@ impl Coordinator {
         to: Option<MemberName>,
         deadline: Instant,
     ) -> Result<Transferred, CoordinatorError> {
+        let began = Instant::now();
         let status = self.raft.status();
         let to = to.map(|name| {
             let found = status.voters.iter().find(|(_, node)| node.name == name.as_str());
             found.map(|(member, _)| *member).ok_or(CoordinatorError::NoSuchMember(name))
         });
-        Ok(self.raft.transfer(to.transpose()?, deadline).await?)
+        let to = self.raft.transfer(to.transpose()?, deadline).await?.to;
+        // This member may hear of the new leader later than the old one did. It was done, whether that comes in time or not.
+        let mut changes = self.raft.state_changes();
+        let begun = |state: &Arc<Machine>| state.leadership().is_some_and(|leadership| leadership.member == to);
+        drop(timeout_at(deadline, changes.wait_for(begun)).await);
+        let leader = view_of_leader(to, &self.raft.status(), &self.raft.state());
+        Ok(Transferred { leader, took: began.elapsed() })
     }
 }
 
 fn leader_view(status: &RaftStatus, state: &Machine) -> Option<LeaderView> {
-    let member = status.raft_leader?;
+    Some(view_of_leader(status.raft_leader?, status, state))
+}
+
+fn view_of_leader(member: MemberId, status: &RaftStatus, state: &Machine) -> LeaderView {
     let record = state.member(member);
     let node = status.voters.get(&member).or_else(|| status.learners.get(&member));
     let begun = state.leadership().filter(|leadership| leadership.member == member);
-    Some(LeaderView {
+    LeaderView {
         member,
         name: node.map(|node| node.name.clone()).unwrap_or_default(),
         url: record.map(|record| record.url.clone()),
         term: status.term,
         since: begun.map(|leadership| leadership.since),
         this: status.member == Some(member),
-    })
+    }
 }
 
 fn view(status: &RaftStatus, state: &Machine, peers: &BTreeMap<MemberId, PeerStatus>, confirmed: bool) -> ClusterView {

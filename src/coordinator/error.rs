@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::machine::OutsideHistory;
 use crate::machine::outcome::Rejection;
 use crate::raft::{ProposeError, TransferError, Unavailable};
-use crate::types::{MemberName, Revision};
+use crate::types::{IdempotencyKey, MemberName, Revision};
 
 /// Whether a failed call has changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +24,9 @@ pub enum CoordinatorError {
     /// The cluster could not do it now; it was not done.
     #[error("{0}")]
     NotDone(Unavailable),
-    /// The cluster did not say in time whether it was done.
-    #[error("it is not known whether this was done: {0}")]
-    MaybeDone(Unavailable),
+    /// The cluster did not say in time whether it was done. With a key, it does no harm to send it again.
+    #[error("it is not known whether this was done: {cause}; {}", advice(key.as_ref()))]
+    MaybeDone { cause: Unavailable, key: Option<IdempotencyKey> },
     #[error(transparent)]
     OutsideHistory(#[from] OutsideHistory),
     /// A read asked for a revision that did not come in time.
@@ -53,7 +53,9 @@ impl CoordinatorError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Rejected { .. } | Self::CannotTransfer(_) => ErrorKind::Rejected,
-            Self::NotDone(Unavailable::Timeout) | Self::MaybeDone(_) | Self::NotThereYet { .. } => ErrorKind::Timeout,
+            Self::NotDone(Unavailable::Timeout) | Self::MaybeDone { .. } | Self::NotThereYet { .. } => {
+                ErrorKind::Timeout
+            },
             Self::NotDone(_) => ErrorKind::Unavailable,
             Self::OutsideHistory(_) => ErrorKind::Gone,
             Self::NoSuchMember(_) => ErrorKind::NotFound,
@@ -63,7 +65,7 @@ impl CoordinatorError {
     /// Whether it happened all the same.
     pub fn happened(&self) -> Happened {
         match self {
-            Self::MaybeDone(_) => Happened::Unknown,
+            Self::MaybeDone { .. } => Happened::Unknown,
             Self::Rejected { .. }
             | Self::NotDone(_)
             | Self::OutsideHistory(_)
@@ -78,23 +80,33 @@ impl CoordinatorError {
         match self {
             Self::NotDone(_) | Self::NotThereYet { .. } => true,
             Self::Rejected { rejection, .. } => matches!(**rejection, Rejection::StateFull { .. }),
-            Self::MaybeDone(_) | Self::OutsideHistory(_) | Self::NoSuchMember(_) | Self::CannotTransfer(_) => false,
+            Self::MaybeDone { key, .. } => key.is_some(),
+            Self::OutsideHistory(_) | Self::NoSuchMember(_) | Self::CannotTransfer(_) => false,
+        }
+    }
+
+    /// Why a proposal that was made with this key has no outcome.
+    pub(super) fn of_proposal(error: ProposeError, key: Option<IdempotencyKey>) -> Self {
+        match error {
+            ProposeError::NotApplied(cause) => Self::NotDone(cause),
+            ProposeError::Unknown(cause) => Self::MaybeDone { cause, key },
         }
     }
 }
 
-impl From<ProposeError> for CoordinatorError {
-    fn from(error: ProposeError) -> Self {
-        match error {
-            ProposeError::NotApplied(cause) => Self::NotDone(cause),
-            ProposeError::Unknown(cause) => Self::MaybeDone(cause),
-        }
+/// What to do about an unknown outcome.
+fn advice(key: Option<&IdempotencyKey>) -> &'static str {
+    match key {
+        Some(_) => "send it again with the same idempotency key",
+        None => "read what is there before sending it again",
     }
 }
 
 impl From<TransferError> for CoordinatorError {
     fn from(error: TransferError) -> Self {
         match error {
+            // It was begun, and may come about still.
+            TransferError::Unavailable(cause @ Unavailable::Timeout) => Self::MaybeDone { cause, key: None },
             TransferError::Unavailable(cause) => Self::NotDone(cause),
             TransferError::NotAVoter(_) | TransferError::NobodyElse => Self::CannotTransfer(error),
         }

@@ -15,18 +15,18 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-pub use cluster::{ClusterView, LeaderView, MemberState, MemberView};
+pub use cluster::{ClusterView, LeaderView, MemberState, MemberView, Transferred};
 pub use configs::ConfigPut;
 pub use error::{CoordinatorError, ErrorKind, Happened};
 pub use keys::Transacted;
 pub use reads::{Consistency, Read};
 
 // What consensus says of itself, for the layers above, which do not see `raft`.
-pub use crate::raft::{Phase, RaftRole, RaftStatus, TransferError, Transferred, Unavailable};
+pub use crate::raft::{Phase, RaftRole, RaftStatus, TransferError, Unavailable};
 
 use crate::machine::command::{Action, Author, Command};
 use crate::machine::outcome::{Answer, Effect, Origin};
-use crate::raft::{Clock, ProposeError, RaftHandle};
+use crate::raft::{Clock, RaftHandle};
 use crate::types::{IdempotencyKey, Leadership, Revision};
 use crate::watch::{Filter, Hub, Subscription};
 
@@ -82,14 +82,16 @@ impl Coordinator {
         deadline: Instant,
     ) -> Result<Written<Effect>, CoordinatorError> {
         let command = Command { at: self.clock.wall(), author: Author::Duty(leadership), action };
-        written(self.raft.propose_here(command, deadline).await.map(|committed| committed.answer))
+        let committed = self.raft.propose_here(command, deadline).await;
+        written(committed.map_err(|error| CoordinatorError::of_proposal(error, None))?.answer)
     }
 
     /// Proposes what a client asks for.
     async fn propose(&self, action: Action, write: Write) -> Result<Written<Effect>, CoordinatorError> {
         let _permit = self.admit()?;
-        let command = Command { at: self.clock.wall(), author: Author::Client(write.key), action };
-        written(self.raft.propose(command, write.deadline).await.map(|committed| committed.answer))
+        let command = Command { at: self.clock.wall(), author: Author::Client(write.key.clone()), action };
+        let committed = self.raft.propose(command, write.deadline).await;
+        written(committed.map_err(|error| CoordinatorError::of_proposal(error, write.key))?.answer)
     }
 
     fn admit(&self) -> Result<SemaphorePermit<'_>, CoordinatorError> {
@@ -97,8 +99,8 @@ impl Coordinator {
     }
 }
 
-fn written(answer: Result<Answer, ProposeError>) -> Result<Written<Effect>, CoordinatorError> {
-    let Answer { revision, origin, outcome } = answer?;
+fn written(answer: Answer) -> Result<Written<Effect>, CoordinatorError> {
+    let Answer { revision, origin, outcome } = answer;
     match outcome {
         Ok(effect) => Ok(Written { revision, origin, effect }),
         Err(rejection) => Err(CoordinatorError::Rejected { rejection: Box::new(rejection), revision }),
@@ -112,9 +114,10 @@ impl Written<Effect> {
     /// When the machine answered one action with the effect of another, which is a bug of ours.
     fn map<T>(self, take: impl FnOnce(Effect) -> Option<T>) -> Written<T> {
         let Self { revision, origin, effect } = self;
-        let told = format!("{effect:?}");
+        // Not the effect itself: it may hold megabytes, and values do not belong in logs.
+        let variant = std::mem::discriminant(&effect);
         let effect =
-            take(effect).unwrap_or_else(|| panic!("the machine answered with the effect of another action: {told}"));
+            take(effect).unwrap_or_else(|| panic!("the machine answered with the effect of another action: {variant:?}"));
         Written { revision, origin, effect }
     }
 }

@@ -94,7 +94,7 @@ name! {
     Key, "key",
     "1 to 512 bytes of UTF-8 without control characters, and no '.' or '..' between slashes",
     |text| {
-        (1..=512).contains(&text.len())
+        (1..=Key::LONGEST).contains(&text.len())
             && !text.chars().any(char::is_control)
             && !text.split('/').any(|part| part == "." || part == "..")
     }
@@ -122,6 +122,11 @@ name! {
     IdempotencyKey, "idempotency key",
     "1 to 64 printable ASCII characters",
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+impl Key {
+    /// Bytes of the longest key.
+    pub const LONGEST: usize = 512;
 }
 
 /// Lets a map be searched by any text, such as a prefix that is no key itself.
