@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant, timeout};
 
+use super::object::Object;
 use super::problem::{Problem, ProblemKind};
 use crate::coordinator::{Consistency, Read, Write};
 use crate::machine::command::{ConfigCondition, KeyCondition};
@@ -345,7 +346,7 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         return Err(Problem::invalid("", format!("the JSON is nested deeper than {DEPTH} levels")));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json)
+    let Object(value) = serde_path_to_error::deserialize(&mut json)
         .map_err(|error| Problem::invalid(pointer(error.path()), error.inner().to_string()))?;
     json.end().map_err(|error| Problem::invalid("", error.to_string()))?;
     Ok(value)

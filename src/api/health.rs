@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::Registry;
 
-use super::metrics;
+use super::{border, metrics};
 
 /// One question about this process: `Err` says what is wrong. Must answer at once.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -37,6 +37,8 @@ pub fn router(probes: Probes, registry: Registry) -> Router {
         .route("/readyz", probe(probes.ready))
         .route("/startupz", probe(probes.startup))
         .route("/metrics", get(metrics::render))
+        .fallback(border::no_such_path)
+        .method_not_allowed_fallback(border::method_not_allowed)
         .with_state(registry)
 }
 

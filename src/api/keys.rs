@@ -190,8 +190,7 @@ pub fn bounded(mut page: KeyPage) -> KeyPage {
 
 /// Which keys: by prefix, or between two.
 pub fn take_range(query: &mut Query) -> Result<KeyRange, Problem> {
-    let (prefix, start, end) =
-        (query.take::<String>("prefix")?, query.take_key("start")?, query.take_key("end")?);
+    let (prefix, start, end) = (query.take::<String>("prefix")?, query.take_key("start")?, query.take_key("end")?);
     match (prefix, start, end) {
         (prefix, None, None) => Ok(KeyRange::Prefix(prefix.unwrap_or_default())),
         (None, Some(start), end) => Ok(KeyRange::Between { start, end }),

@@ -1,17 +1,25 @@
 //! The HTTP server: connections, and the limits that hold before a request is a request.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::border::HEAD;
 use crate::tasks::{Exit, Tasks};
 
-/// Bytes of a request's head.
-const HEAD: usize = 16 << 10;
+/// Bytes of a request's head that are read at most. More than a head may have, so that one that is a little too large gets
+/// its problem document; beyond this the connection is closed with a bare 431.
+const BUFFER: usize = 2 * HEAD;
+
+/// Connections at a time: room for every watch and every call in flight. More wait to be accepted.
+const CONNECTIONS: usize = 12_000;
 
 /// How long a client may take to send a request's head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -23,14 +31,15 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
     let (owner, stopping) = (tasks.clone(), tasks.stopping());
     tasks.spawn("http listener", Exit::Fatal, async move {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let accepted = tokio::select! {
+            let (place, accepted) = tokio::select! {
                 biased;
                 () = stopping.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                accepted = accept(&listener, &room) => accepted,
             };
             match accepted {
-                Ok((stream, _)) => connection(stream, router.clone(), &owner),
+                Ok((stream, _)) => connection(stream, place, router.clone(), &owner),
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -41,13 +50,23 @@ pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
     });
 }
 
-fn connection(stream: tokio::net::TcpStream, router: Router, tasks: &Tasks) {
+/// Waits for room, then for a connection.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
+    let place = Arc::clone(room).acquire_owned().await.expect("the semaphore is never closed");
+    (place, listener.accept().await)
+}
+
+fn connection(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, tasks: &Tasks) {
     let stopping = tasks.stopping();
     tasks.spawn("http connection", Exit::Normal, async move {
+        let _place = place;
         // Without it, small answers wait for the client's acknowledgement; failing to set it costs only time.
         drop(stream.set_nodelay(true));
         let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(HEAD);
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
         let service = TowerToHyperService::new(router);
         let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
         tokio::select! {

@@ -3,6 +3,7 @@
 //! A handler turns a request into valid values, calls the coordinator, and turns the result into JSON. It decides nothing
 //! about the cluster. The routes and the OpenAPI document come from one table, [`router`].
 
+mod border;
 mod cluster;
 mod configs;
 mod extract;
@@ -11,6 +12,8 @@ mod keys;
 mod leader;
 pub mod listener;
 mod metrics;
+mod object;
+mod openapi;
 pub mod problem;
 mod reply;
 mod watch;
@@ -18,10 +21,7 @@ pub mod wire;
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::from_fn_with_state;
 use axum::{Json, Router};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,6 @@ use utoipa_axum::routes;
 pub use metrics::HttpMetrics;
 
 use crate::coordinator::Coordinator;
-use problem::{Problem, ProblemKind};
 
 /// What every handler has.
 #[derive(Clone)]
@@ -40,13 +39,15 @@ pub struct Api {
     coordinator: Coordinator,
     metrics: HttpMetrics,
     watches: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
     stopping: CancellationToken,
 }
 
 impl Api {
     /// On top of the coordinator. Watches end when `stopping` is cancelled.
     pub fn new(coordinator: Coordinator, metrics: HttpMetrics, stopping: CancellationToken) -> Self {
-        Self { coordinator, metrics, watches: Arc::new(Semaphore::new(watch::WATCHES)), stopping }
+        let watches = Arc::new(Semaphore::new(watch::WATCHES));
+        Self { coordinator, metrics, watches, bodies: Arc::new(Semaphore::new(border::BODIES)), stopping }
     }
 }
 
@@ -89,7 +90,7 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The OpenAPI document of this release.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    key_routes().into_openapi()
+    openapi::with_problems(key_routes().into_openapi())
 }
 
 /// The routes of keys have a path that OpenAPI writes in another way than the router: a key may contain slashes.
@@ -105,34 +106,10 @@ pub fn router(api: Api) -> Router {
     routes
         .route("/v1/kv/{*key}", keys)
         .route("/openapi.json", axum::routing::get(|| async move { Json(document) }))
-        .fallback(|request: Request| async move { Problem::not_found(format!("path {}", request.uri().path())) })
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(acceptable))
+        .fallback(border::no_such_path)
+        .method_not_allowed_fallback(border::method_not_allowed)
+        .layer(from_fn_with_state(api.clone(), border::cross))
         .layer(from_fn_with_state(api.clone(), reply::sign))
         .layer(from_fn_with_state(api.clone(), metrics::observe))
         .with_state(api)
-}
-
-async fn method_not_allowed(State(_): State<Api>, request: Request) -> Problem {
-    let detail =
-        format!("{} is not allowed on {}; /openapi.json lists what is", request.method(), request.uri().path());
-    Problem::new(ProblemKind::MethodNotAllowed, detail)
-}
-
-/// Refuses a request whose client takes none of the forms that answers have here.
-async fn acceptable(request: Request, next: Next) -> Response {
-    if accepts(request.headers()) {
-        return next.run(request).await;
-    }
-    let detail = "answers are application/json, application/octet-stream or text/event-stream";
-    Problem::new(ProblemKind::NotAcceptable, detail).into_response()
-}
-
-fn accepts(headers: &HeaderMap) -> bool {
-    const FORMS: [&str; 6] =
-        ["*/*", "application/*", "application/json", "application/octet-stream", "text/event-stream", "text/*"];
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut ranges = accepted.flat_map(|value| value.split(',')).peekable();
-    let essence = |range: &str| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    ranges.peek().is_none() || ranges.any(|range| FORMS.contains(&essence(range).as_str()))
 }

@@ -196,27 +196,63 @@ impl Problem {
         self
     }
 
+    /// One of each kind, as the documentation shows it.
+    pub fn example(kind: ProblemKind) -> Self {
+        let detail = match kind {
+            ProblemKind::InvalidRequest => return Self::invalid("limit", "it is a number from 1 to 1000"),
+            ProblemKind::NotFound => return Self::not_found("config default/shop"),
+            ProblemKind::MethodNotAllowed => "PATCH is not allowed on /v1/leader; see /openapi.json",
+            ProblemKind::NotAcceptable => "answers are application/json, application/octet-stream or text/event-stream",
+            ProblemKind::UnsupportedMediaType => "the body is read as application/json, and its Content-Type is \"\"",
+            ProblemKind::Conflict => "idempotency key \"k-1\" was used for another request: use a new key",
+            ProblemKind::Managed => "config default/shop belongs to a custom resource: change the resource",
+            ProblemKind::Gone => "revision 17 is compacted: the oldest that can be read is 100",
+            ProblemKind::PreconditionFailed => {
+                let there = json!({ "createRevision": 17, "modRevision": 120, "version": 4 });
+                return Self::new(kind, "key \"jobs/7\" was changed at revision 120").current(there);
+            }
+            ProblemKind::TooLarge => "the body has more than 1572864 bytes",
+            ProblemKind::TooMany => "the state is nearly full: delete something",
+            ProblemKind::Unavailable => return Self::from(CoordinatorError::NotDone(Unavailable::NoRaftLeader)),
+            ProblemKind::Timeout => {
+                return Self::from(CoordinatorError::MaybeDone { cause: Unavailable::Timeout, key: None });
+            }
+        };
+        Self::new(kind, detail)
+    }
+
     /// Which kind it is.
     pub fn kind(&self) -> ProblemKind {
         self.kind
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    fn body(self) -> ProblemBody {
         let (name, status, title) = self.kind.facts();
-        let millis = self.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let body = ProblemBody {
+        ProblemBody {
             r#type: format!("{TYPE_BASE}{name}"),
             title,
             status: status.as_u16(),
             detail: self.detail,
             outcome: self.outcome,
             retryable: self.retryable,
-            retry_after_ms: millis,
+            retry_after_ms: self.retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             errors: self.errors,
             current: self.current,
-        };
+        }
+    }
+
+    /// The document as JSON.
+    pub fn json(self) -> Value {
+        json!(self.body())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, body) = (self.kind.status(), self.body());
+        let millis = body.retry_after_ms;
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

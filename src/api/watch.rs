@@ -8,34 +8,31 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use serde::Serialize;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::configs::{config_id, config_of};
-use super::extract::{Names, Query};
-use super::keys::{key_value, numbered, take_range};
+use super::extract::{Names, Query, header_text};
+use super::keys::{LARGEST_PAGE, bounded, key_value, numbered, take_range};
 use super::leader::leader_json;
 use super::metrics::WatchGuard;
 use super::problem::{Problem, ProblemBody, ProblemKind};
 use super::reply::Reply;
 use super::{Api, wire};
-use crate::coordinator::{Consistency, Read};
+use crate::coordinator::{CoordinatorError, Read, Unavailable};
 use crate::machine::Machine;
 use crate::machine::command::ConfigId;
 use crate::machine::event::Change;
 use crate::machine::keys::KeyRange;
-use crate::types::{Revision, Version};
+use crate::types::{Key, Revision, Version};
 use crate::watch::{Filter, Next, Notice, Subscription};
 
 /// How often a quiet watch says that it is alive and complete.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// Keys in one event of a snapshot.
-const SNAPSHOT_PAGE: usize = 1000;
 
 /// Watches that one member serves at a time.
 pub const WATCHES: usize = 10_000;
@@ -119,19 +116,20 @@ pub async fn config(
     match (wait, version) {
         (None, None) => start(api, Topic::Config(id), from, read, &headers).await,
         (Some(wait @ 0..=60_000), version) => {
-            long_poll(api, id, version.unwrap_or_default(), Duration::from_millis(wait)).await
+            long_poll(api, id, version.unwrap_or_default(), Duration::from_millis(wait), read).await
         }
         (Some(_), _) => Err(Problem::invalid("waitMs", "it is a number from 0 to 60000")),
         (None, Some(_)) => Err(Problem::invalid("version", "it needs `waitMs`")),
     }
 }
 
-async fn long_poll(api: Api, id: ConfigId, known: Version, wait: Duration) -> Result<Response, Problem> {
+/// Waits for another version than `known`. The first look is made as `read` says, so that a client that goes from one member
+/// to another is not sent back in time; from there on this member's state only grows.
+async fn long_poll(api: Api, id: ConfigId, known: Version, wait: Duration, read: Read) -> Result<Response, Problem> {
     let _guard = admit(&api)?;
     let deadline = Instant::now() + wait;
-    let read = Read { consistency: Consistency::Stale, min_revision: None, deadline };
+    let mut state = api.coordinator.read(read).await?;
     loop {
-        let state = api.coordinator.state();
         let record = state.configs().get(&id);
         let version = record.map_or(Version::ZERO, |record| record.version);
         if version != known {
@@ -139,9 +137,14 @@ async fn long_poll(api: Api, id: ConfigId, known: Version, wait: Duration) -> Re
             return Ok(Reply::read(state.revision(), &read, config_of(record)).tag(version.get()).json());
         }
         let mut subscription = api.coordinator.watch(Filter::Config(id.clone()), state.revision());
-        if tokio::time::timeout_at(deadline, subscription.next()).await.is_err() {
-            return Ok(Reply::read(state.revision(), &read, ()).tag(known.get()).not_modified().empty());
+        tokio::select! {
+            biased;
+            () = api.stopping.cancelled() => return Err(CoordinatorError::NotDone(Unavailable::Stopping).into()),
+            changed = timeout_at(deadline, subscription.next()) => if changed.is_err() {
+                return Ok(Reply::read(state.revision(), &read, ()).tag(known.get()).not_modified().empty());
+            },
         }
+        state = api.coordinator.state();
     }
 }
 
@@ -170,11 +173,9 @@ async fn start(
 ) -> Result<Response, Problem> {
     let guard = admit(&api)?;
     let epoch = epoch(&api);
-    let resumed = match headers.get("last-event-id").map(HeaderValue::to_str) {
-        None => None,
-        Some(Ok(id)) => Some(parse_id(id).ok_or_else(|| Problem::invalid("Last-Event-ID", "it is EPOCH-REVISION"))?),
-        Some(Err(_)) => return Err(Problem::invalid("Last-Event-ID", "it is EPOCH-REVISION")),
-    };
+    let malformed = || Problem::invalid("Last-Event-ID", "it is EPOCH-REVISION");
+    let last = header_text(headers, &LAST_EVENT_ID)?;
+    let resumed = last.map(|id| parse_id(id).ok_or_else(malformed)).transpose()?;
     let seen = match (resumed, from) {
         // Another cluster's revisions mean nothing here.
         (Some((known, _)), _) if known != epoch => None,
@@ -184,14 +185,16 @@ async fn start(
     };
     // A member that has just started may hold less than the client has seen: a watch never goes back.
     api.coordinator.read(Read { min_revision: read.min_revision.max(seen), ..read }).await?;
-    let walk =
-        Walk { subscription: seen.map(|seen| api.coordinator.watch(topic.filter(), seen)), api, topic, epoch, guard };
+    let place = seen.map_or(Place::Anew, |seen| Place::Events(api.coordinator.watch(topic.filter(), seen)));
+    let walk = Walk { place, api, topic, epoch, guard };
     let mut response = Sse::new(walk.stream()).into_response();
     // Proxies must not hold events back.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
+
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The first part of every event's id.
 fn epoch(api: &Api) -> String {
@@ -206,13 +209,22 @@ fn parse_id(id: &str) -> Option<(String, Revision)> {
 
 /// One watch on its way.
 struct Walk {
-    /// Absent when a snapshot must come next.
-    subscription: Option<Subscription>,
+    place: Place,
     api: Api,
     topic: Topic,
     epoch: String,
     /// Counts this watch as long as it lives.
     guard: WatchGuard,
+}
+
+/// Where a watch is.
+enum Place {
+    /// A snapshot of the present must come next.
+    Anew,
+    /// In the snapshot of this state, behind this key.
+    Snapshot(Arc<Machine>, Key),
+    /// Behind a snapshot, or where the client asked to begin.
+    Events(Subscription),
 }
 
 impl Walk {
@@ -228,10 +240,16 @@ impl Walk {
     /// The events that come next, together; `None` when the watch must end.
     async fn next(&mut self) -> Option<Vec<SseEvent>> {
         let stopping = self.api.stopping.clone();
-        let Some(subscription) = &mut self.subscription else {
-            let state = self.api.coordinator.state();
-            self.subscription = Some(self.api.coordinator.watch(self.topic.filter(), state.revision()));
-            return Some(self.snapshot(&state));
+        let subscription = match &mut self.place {
+            Place::Events(subscription) => subscription,
+            Place::Anew => {
+                let state = self.api.coordinator.state();
+                return Some(vec![self.snapshot(&state, None)]);
+            }
+            Place::Snapshot(state, after) => {
+                let (state, after) = (Arc::clone(state), after.clone());
+                return Some(vec![self.snapshot(&state, Some(&after))]);
+            }
         };
         let next = tokio::select! {
             biased;
@@ -241,7 +259,7 @@ impl Walk {
         match next {
             Ok(Next::Notice(notice)) => Some(self.notice(&notice)),
             Ok(Next::Behind) => {
-                self.subscription = None;
+                self.place = Place::Anew;
                 Some(Vec::new())
             }
             Ok(Next::Gap { expected, found }) => {
@@ -256,32 +274,30 @@ impl Walk {
         }
     }
 
-    fn snapshot(&self, state: &Arc<Machine>) -> Vec<SseEvent> {
+    /// One event of a snapshot. Each is made when the one before has been taken, so that a large state is never here whole.
+    fn snapshot(&mut self, state: &Arc<Machine>, after: Option<&Key>) -> SseEvent {
         let revision = state.revision();
+        self.place = Place::Events(self.api.coordinator.watch(self.topic.filter(), revision));
         match &self.topic {
             Topic::Keys(range) => {
-                let mut events = Vec::new();
-                let mut after = None;
-                loop {
-                    let page = state.keys().range(range, after.as_ref(), SNAPSHOT_PAGE);
-                    let kvs = page.keys.iter().map(|(key, record)| key_value(key, record)).collect();
-                    let body = wire::KeySnapshot { revision: revision.get(), kvs, more: page.more };
-                    events.push(self.event("snapshot", &body, (!page.more).then_some(revision)));
-                    if !page.more {
-                        return events;
-                    }
-                    after = page.keys.last().map(|(key, _)| key.clone());
+                let page = bounded(state.keys().range(range, after, LARGEST_PAGE));
+                let kvs = page.keys.iter().map(|(key, record)| key_value(key, record)).collect();
+                let body = wire::KeySnapshot { revision: revision.get(), kvs, more: page.more };
+                let event = self.event("snapshot", &body, (!page.more).then_some(revision));
+                if let Some((last, _)) = page.keys.last().filter(|_| page.more) {
+                    self.place = Place::Snapshot(Arc::clone(state), last.clone());
                 }
+                event
             }
             Topic::Config(id) => {
                 let config = state.configs().get(id).map(|record| config_of(record));
                 let body = wire::ConfigEvent { revision: revision.get(), prev_revision: revision.get(), config };
-                vec![self.event("snapshot", &body, Some(revision))]
+                self.event("snapshot", &body, Some(revision))
             }
             Topic::Leader => {
                 let leader = self.api.coordinator.leader().map(leader_json);
                 let body = wire::LeaderEvent { revision: revision.get(), prev_revision: revision.get(), leader };
-                vec![self.event("snapshot", &body, Some(revision))]
+                self.event("snapshot", &body, Some(revision))
             }
         }
     }
@@ -318,7 +334,7 @@ impl Walk {
                 let state = self.api.coordinator.state();
                 let record = state.member(*member);
                 let leader = wire::Leader {
-                    name: record.map(|record| record.name.to_string()).unwrap_or_default(),
+                    name: self.api.coordinator.name_of(*member).unwrap_or_default(),
                     member_id: member.get(),
                     url: record.map(|record| record.url.clone()),
                     term: term.get(),

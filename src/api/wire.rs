@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::object;
+
 /// The Raft leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -272,11 +274,11 @@ pub struct KeyPut {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Transaction {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub compare: Vec<Compare>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub success: Vec<Operation>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::list")]
     pub failure: Vec<Operation>,
 }
 

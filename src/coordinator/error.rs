@@ -55,7 +55,7 @@ impl CoordinatorError {
             Self::Rejected { .. } | Self::CannotTransfer(_) => ErrorKind::Rejected,
             Self::NotDone(Unavailable::Timeout) | Self::MaybeDone { .. } | Self::NotThereYet { .. } => {
                 ErrorKind::Timeout
-            },
+            }
             Self::NotDone(_) => ErrorKind::Unavailable,
             Self::OutsideHistory(_) => ErrorKind::Gone,
             Self::NoSuchMember(_) => ErrorKind::NotFound,

@@ -116,8 +116,8 @@ impl Written<Effect> {
         let Self { revision, origin, effect } = self;
         // Not the effect itself: it may hold megabytes, and values do not belong in logs.
         let variant = std::mem::discriminant(&effect);
-        let effect =
-            take(effect).unwrap_or_else(|| panic!("the machine answered with the effect of another action: {variant:?}"));
+        let effect = take(effect)
+            .unwrap_or_else(|| panic!("the machine answered with the effect of another action: {variant:?}"));
         Written { revision, origin, effect }
     }
 }

@@ -36,8 +36,11 @@ async fn the_cluster_tells_of_its_members_and_its_quorum() {
 async fn leadership_stays_where_nobody_else_could_take_it() {
     let service = Service::start().await;
     let transfer = |body: &str| Request::post("/v1/cluster/transfer-leadership", body).json();
+    service.send(Request::post("/v1/cluster/transfer-leadership", "")).await.expect(409);
     let problem = service.send(transfer("{}")).await.expect(409).json();
     assert_eq!(problem["type"], "https://quorate.io/problems/conflict");
     service.send(transfer(r#"{"to":"nobody"}"#)).await.expect(404);
+    let kept = service.send(transfer(r#"{"to":"solo"}"#)).await.expect(200).json();
+    assert_eq!(kept["leader"], service.send(Request::get("/v1/leader")).await.json());
     assert_eq!(service.send(Request::get("/v1/leader")).await.expect(200).json()["name"], "solo");
 }

@@ -33,6 +33,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Service {
     pub router: Router,
     pub hub: Hub,
+    pub coordinator: Coordinator,
     pub registry: Registry,
     tasks: Tasks,
     _failures: Failures,
@@ -91,8 +92,9 @@ impl Service {
         let leads = status.wait_for(|status| status.phase == Phase::Running && status.role == RaftRole::Leader);
         tokio::time::timeout(PATIENCE, leads).await.expect("it becomes the Raft leader").unwrap();
         let coordinator = Coordinator::new(raft, hub.clone(), clock);
-        let api = Api::new(coordinator, HttpMetrics::register(&registry).unwrap(), tasks.stopping());
-        let service = Self { router: router(api), hub, registry, tasks, _failures: failures, _directory: directory };
+        let api = Api::new(coordinator.clone(), HttpMetrics::register(&registry).unwrap(), tasks.stopping());
+        let router = router(api);
+        let service = Self { router, hub, coordinator, registry, tasks, _failures: failures, _directory: directory };
         // The cluster is founded and the member has announced itself; from here on nothing changes by itself.
         let deadline = Instant::now() + PATIENCE;
         while service.send(Request::get("/v1/leader")).await.json()["url"].is_null() {

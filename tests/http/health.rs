@@ -40,6 +40,8 @@ async fn probes_name_the_checks_that_failed() {
     assert_eq!(get("/readyz").await, (503, "[-] caught-up failed: it is lagging\n".to_owned()));
     let verbose = get("/readyz?verbose").await.1;
     assert_eq!(verbose, "[-] caught-up failed: it is lagging\n[+] storage ok\n");
+    let (status, problem) = get("/v1/leader").await;
+    assert!(status == 404 && problem.contains("https://quorate.io/problems/not-found"), "{status} {problem}");
     let (status, metrics) = get("/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("# HELP quorate_things_total Things.\n"), "{metrics}");
@@ -62,9 +64,13 @@ async fn a_head_that_is_too_large_or_no_http_at_all_is_refused_on_the_socket() {
     };
     let good = talk(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec()).await;
     assert!(good.starts_with("HTTP/1.1 200 OK"), "{good}");
-    let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "v".repeat(20_000));
+    let with_header = |bytes: usize| format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {}\r\n\r\n", "v".repeat(bytes));
+    let large = with_header(20_000).replace("host: x", "host: x\r\nconnection: close");
     let refused = talk(large.into_bytes()).await;
-    assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+    assert!(refused.contains("https://quorate.io/problems/too-large"), "{refused}");
+    let closed = talk(with_header(200_000).into_bytes()).await;
+    assert!(closed.is_empty() || closed.starts_with("HTTP/1.1 431"), "{closed}");
     let garbage = talk(b"\x16\x03\x01\x02\x00nonsense\r\n\r\n".to_vec()).await;
     assert!(garbage.starts_with("HTTP/1.1 400"), "{garbage}");
     tasks.stop(PATIENCE).await;

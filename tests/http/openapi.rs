@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use axum::http::Method;
 use serde_json::Value;
 
+use quorate::api::problem::ProblemKind;
+
 use crate::fixture::{Request, Service};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +38,15 @@ async fn every_call_documents_its_problem_and_every_reference_leads_somewhere() 
             let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
             assert!(problem.is_object(), "{method} {path} documents no problem");
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+            for status in ["400", "406", "413", "503"] {
+                assert!(operation["responses"][status].is_object(), "{method} {path} does not document {status}");
+            }
         }
+    }
+    for kind in ProblemKind::ALL {
+        let response = &document["components"]["responses"][format!("Problem{}", kind.status().as_u16())];
+        let example = &response["content"]["application/problem+json"]["examples"][kind.name()]["value"];
+        assert_eq!(example["type"], format!("https://quorate.io/problems/{}", kind.name()), "{response}");
     }
     let mut references = BTreeSet::new();
     collect_references(&document, &mut references);

@@ -54,6 +54,50 @@ async fn a_watch_resumes_behind_the_last_event_and_in_another_cluster_starts_aga
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_has_seen_more_than_this_member_waits_for_it_instead_of_going_back() {
+    let service = Service::start().await;
+    let first = service.send(Request::put("/v1/kv/a", "1")).await.expect(200).json()["modRevision"].as_u64().unwrap();
+    let ahead = Request::get(format!("/v1/watch?fromRevision={}", first + 2));
+    let (mut watch, _) = tokio::join!(service.watch(ahead), async {
+        service.send(Request::put("/v1/kv/a", "2")).await.expect(200);
+        service.send(Request::put("/v1/kv/a", "3")).await.expect(200);
+    });
+    let event = watch.next().await.unwrap();
+    assert_eq!((event.kind.as_str(), &event.data["revision"]), ("put", &json!(first + 2)));
+    let far = service.send(Request::get(format!("/v1/watch?fromRevision={}", first + 1000))).await.expect(504);
+    assert_eq!(far.json()["type"], "https://quorate.io/problems/timeout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_snapshot_and_a_large_range_come_in_pages() {
+    let service = Service::start().await;
+    let value = "v".repeat(1 << 20);
+    for key in ["a", "b", "c", "d", "e"] {
+        service.send(Request::put(format!("/v1/kv/{key}"), &value)).await.expect(200);
+    }
+    let keys = |body: &serde_json::Value| -> Vec<String> {
+        body["kvs"].as_array().unwrap().iter().map(|kv| kv["key"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut watch = service.watch(Request::get("/v1/watch")).await;
+    let mut pages = Vec::new();
+    loop {
+        let event = watch.next().await.unwrap();
+        assert_eq!(event.kind, "snapshot");
+        let more = event.data["more"] == true;
+        assert_eq!(event.id.is_none(), more, "only a whole snapshot can be resumed from");
+        pages.push(keys(&event.data));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec!["a", "b"], vec!["c", "d"], vec!["e"]]);
+    let page = service.send(Request::get("/v1/kv?after=a&limit=4")).await.expect(200).json();
+    assert_eq!((keys(&page), &page["more"]), (vec!["b".to_owned(), "c".to_owned()], &json!(true)));
+    service.send(Request::put("/v1/kv/a", "x")).await.expect(200);
+    assert_eq!(watch.next().await.unwrap().kind, "put");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_changes_of_one_revision_come_together_and_only_the_last_can_be_resumed_from() {
     let service = Service::start().await;
     let mut watch = service.watch(Request::get("/v1/watch")).await;

@@ -1,0 +1,65 @@
+//! What every request must meet, whatever its route: the size of its head, a form of answer that is accepted, room for its
+//! body; and the answers to those that have no route.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use super::problem::{Problem, ProblemKind};
+use crate::coordinator::{CoordinatorError, Unavailable};
+
+/// Bytes of a request's head.
+pub const HEAD: usize = 16 << 10;
+
+/// Requests with a body at a time: as many as calls may be in flight, so that bodies never hold more memory than calls.
+pub const BODIES: usize = 1024;
+
+/// Lets a request in, or refuses it before its body is read.
+pub async fn cross(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let head = head_size(&request);
+    if head > HEAD {
+        let detail = format!("the request's line and headers have {head} bytes, and at most {HEAD} are allowed");
+        return Problem::new(ProblemKind::TooLarge, detail).into_response();
+    }
+    if !accepts(request.headers()) {
+        let detail = "answers are application/json, application/octet-stream or text/event-stream";
+        return Problem::new(ProblemKind::NotAcceptable, detail).into_response();
+    }
+    if axum::body::HttpBody::is_end_stream(request.body()) {
+        return next.run(request).await;
+    }
+    match api.bodies.try_acquire() {
+        Ok(_room) => next.run(request).await,
+        Err(_) => Problem::from(CoordinatorError::NotDone(Unavailable::Overloaded)).into_response(),
+    }
+}
+
+/// About the bytes that the head had on the wire.
+fn head_size(request: &Request) -> usize {
+    let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    request.method().as_str().len() + uri + headers.sum::<usize>()
+}
+
+fn accepts(headers: &HeaderMap) -> bool {
+    const FORMS: [&str; 6] =
+        ["*/*", "application/*", "application/json", "application/octet-stream", "text/event-stream", "text/*"];
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = accepted.flat_map(|value| value.split(',')).peekable();
+    let essence = |range: &str| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    ranges.peek().is_none() || ranges.any(|range| FORMS.contains(&essence(range).as_str()))
+}
+
+/// The answer on a path that is none.
+pub async fn no_such_path(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::not_found(format!("path {path}"))
+}
+
+/// The answer on a path that takes other methods.
+pub async fn method_not_allowed(request: Request) -> Problem {
+    let (method, path) = (request.method(), request.uri().path());
+    Problem::new(ProblemKind::MethodNotAllowed, format!("{method} is not allowed on {path}; see /openapi.json"))
+}

@@ -1,0 +1,85 @@
+//! The errors of every call in the OpenAPI document, derived from the kinds of problem and what a call does.
+//!
+//! Each call says in its own documentation what it does and answers. What can go wrong follows from its method and its
+//! parameters, so it is not repeated there but added here.
+
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::{Content, ContentBuilder, HttpMethod, OpenApi, PathItem, Ref, RefOr};
+
+use super::problem::{Problem, ProblemKind};
+
+/// The document with every problem of every call, each with an example.
+pub fn with_problems(mut document: OpenApi) -> OpenApi {
+    let components = document.components.get_or_insert_default();
+    for status in ProblemKind::ALL.map(|kind| kind.status().as_u16()) {
+        components.responses.entry(component(status)).or_insert_with(|| response(status).into());
+    }
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            let kinds = ProblemKind::ALL.into_iter().filter(|kind| may_fail(*kind, path, &method, operation));
+            for kind in kinds.collect::<Vec<_>>() {
+                let status = kind.status().as_u16();
+                let reference = Ref::new(format!("#/components/responses/{}", component(status)));
+                operation.responses.responses.insert(status.to_string(), RefOr::Ref(reference));
+            }
+        }
+    }
+    document
+}
+
+fn component(status: u16) -> String {
+    format!("Problem{status}")
+}
+
+/// The response of one status, with an example of each kind of problem that has it.
+fn response(status: u16) -> Response {
+    let kinds: Vec<_> = ProblemKind::ALL.into_iter().filter(|kind| kind.status().as_u16() == status).collect();
+    let schema = RefOr::Ref(Ref::from_schema_name("ProblemBody"));
+    let examples = kinds.iter().map(|kind| {
+        let example = utoipa::openapi::example::ExampleBuilder::new().value(Some(Problem::example(*kind).json()));
+        (kind.name(), RefOr::T(example.build()))
+    });
+    let content: Content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
+    let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    ResponseBuilder::new().description(names.join(" or ")).content("application/problem+json", content).build()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Operation)> {
+    let methods = [
+        (HttpMethod::Get, &mut item.get),
+        (HttpMethod::Put, &mut item.put),
+        (HttpMethod::Post, &mut item.post),
+        (HttpMethod::Delete, &mut item.delete),
+    ];
+    methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Whether a call can end in a problem of this kind.
+fn may_fail(kind: ProblemKind, path: &str, method: &HttpMethod, operation: &Operation) -> bool {
+    let parameter = |wanted: &str| {
+        operation.parameters.iter().flatten().any(|parameter| parameter.name.eq_ignore_ascii_case(wanted))
+    };
+    let writes = !matches!(method, HttpMethod::Get);
+    let names_a_thing = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| parameter.parameter_in == ParameterIn::Path && parameter.name != "namespace");
+    let json = operation.request_body.as_ref().is_some_and(|body| body.content.contains_key("application/json"));
+    match kind {
+        ProblemKind::InvalidRequest | ProblemKind::NotAcceptable | ProblemKind::TooLarge | ProblemKind::Unavailable => {
+            true
+        }
+        // Paths and methods that are not in the document at all.
+        ProblemKind::MethodNotAllowed => false,
+        ProblemKind::NotFound => names_a_thing || path.starts_with("/v1/cluster/"),
+        ProblemKind::UnsupportedMediaType => json,
+        ProblemKind::Conflict => writes,
+        ProblemKind::Managed => writes && path.starts_with("/v1/config"),
+        ProblemKind::Gone => parameter("revision"),
+        ProblemKind::PreconditionFailed => writes && parameter("If-Match"),
+        ProblemKind::TooMany => writes && operation.request_body.is_some() && parameter("Idempotency-Key"),
+        ProblemKind::Timeout => parameter("timeoutMs") || parameter("fromRevision"),
+    }
+}
