@@ -6,10 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::map_response;
+use axum::response::Response;
+use futures::FutureExt;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::border::HEAD;
 use crate::tasks::{Exit, Tasks};
@@ -27,15 +33,25 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again when the process has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
+/// How long a stopping member keeps connections on which nothing happens: a request that its client has just sent is answered,
+/// and told that it was the last one, instead of being lost with the connection, which would leave its client in doubt.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// Serves `router` on `listener` until the tasks are stopped; then requests in flight are finished first.
 pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
-    let (owner, stopping) = (tasks.clone(), tasks.stopping());
+    let (owner, stopping, farewell) = (tasks.clone(), tasks.stopping(), tasks.stopping());
+    let router = router.layer(map_response(move |mut response: Response| {
+        if farewell.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        std::future::ready(response)
+    }));
     tasks.spawn("http listener", Exit::Fatal, async move {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let (place, accepted) = tokio::select! {
                 biased;
-                () = stopping.cancelled() => return,
+                () = stopping.cancelled() => break,
                 accepted = accept(&listener, &room) => accepted,
             };
             match accepted {
@@ -46,6 +62,10 @@ pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
                     tokio::time::sleep(EXHAUSTED).await;
                 }
             }
+        }
+        // Closing the listener resets whoever is connected and has not been accepted, perhaps with a request on the way.
+        while let Some((place, Ok((stream, _)))) = accept(&listener, &room).now_or_never() {
+            connection(stream, place, router.clone(), &owner);
         }
     });
 }
@@ -72,9 +92,11 @@ fn connection(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, ta
         tokio::select! {
             biased;
             () = stopping.cancelled() => {
-                connection.as_mut().graceful_shutdown();
                 // What goes wrong now goes wrong for a client that is told to go away.
-                drop(connection.await);
+                if timeout(LINGER, connection.as_mut()).await.is_err() {
+                    connection.as_mut().graceful_shutdown();
+                    drop(connection.await);
+                }
             }
             // A client that breaks the protocol or the connection is told so by hyper, as far as it can be.
             ended = connection.as_mut() => drop(ended),
