@@ -13,7 +13,7 @@ use crate::support::linearizability::{self, Verdict};
 use crate::support::revisions;
 use crate::trio::{SIZE, Trio, name, wait_for};
 use crate::watcher::{Story, Watcher};
-use crate::workload::Workload;
+use crate::workload::{Notes, Retries, Workload};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_raft_leader_loses_nothing() {
@@ -21,7 +21,7 @@ async fn killing_the_raft_leader_loses_nothing() {
     let rounds = Effort::from_environment().pick(15, 100);
     let mut rng = SmallRng::seed_from_u64(1);
     let mut trio = Trio::running().await;
-    let (workload, watcher) = (Workload::start(&trio), Watcher::start(&trio));
+    let (workload, watcher) = (Workload::start(&trio, Retries::EveryOtherWriter), Watcher::start(&trio));
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         workload.next_round();
@@ -45,7 +45,7 @@ async fn killing_all_members_at_once_loses_nothing() {
     let rounds = Effort::from_environment().pick(8, 50);
     let mut rng = SmallRng::seed_from_u64(2);
     let mut trio = Trio::running().await;
-    let (workload, watcher) = (Workload::start(&trio), Watcher::start(&trio));
+    let (workload, watcher) = (Workload::start(&trio, Retries::EveryOtherWriter), Watcher::start(&trio));
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         workload.next_round();
@@ -70,7 +70,7 @@ async fn stopping_the_raft_leader_in_order_costs_no_client_more_than_a_retry() {
     let _alone = alone().await;
     let rounds = Effort::from_environment().pick(5, 20);
     let mut trio = Trio::running().await;
-    let (workload, watcher) = (Workload::start(&trio), Watcher::start(&trio));
+    let (workload, watcher) = (Workload::start(&trio, Retries::EveryWriter), Watcher::start(&trio));
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         workload.next_round();
@@ -84,9 +84,8 @@ async fn stopping_the_raft_leader_in_order_costs_no_client_more_than_a_retry() {
         trio.wait_until_ready(leader).await;
     }
     println!("the Raft leader was stopped {rounds} times; longest pause between writes: {}", summary(pauses));
-    let doubts = workload.doubts();
-    judge(&mut trio, workload, watcher).await;
-    assert!(doubts.is_empty(), "an orderly stop leaves nobody in doubt: {doubts:#?}");
+    let Notes { doubts, .. } = judge(&mut trio, workload, watcher).await;
+    println!("{} requests had to be sent again with their idempotency keys: {doubts:#?}", doubts.len());
 }
 
 /// Waits for a write that is acknowledged after `moment`; how long after.
@@ -105,10 +104,9 @@ fn summary(mut pauses: Vec<Duration>) -> String {
 }
 
 /// Ends the work and holds everything that was written down against the promises.
-async fn judge(trio: &mut Trio, workload: Workload, watcher: Watcher) {
+async fn judge(trio: &mut Trio, workload: Workload, watcher: Watcher) -> Notes {
     trio.start_all().await;
-    let surprises = workload.surprises();
-    let operations = workload.stop().await;
+    let (operations, notes) = workload.stop().await;
     let story = watcher.stop().await;
     let unknown = operations.iter().filter(|operation| operation.returned.is_none()).count();
     println!(
@@ -118,11 +116,13 @@ async fn judge(trio: &mut Trio, workload: Workload, watcher: Watcher) {
         story.resumed,
         story.skipped()
     );
-    assert!(surprises.is_empty(), "no client should be told this: {surprises:#?}");
+    assert!(notes.surprises.is_empty(), "no client should be told this: {:#?}", notes.surprises);
+    assert!(notes.given_up.is_empty(), "nobody ever says what became of this: {:#?}", notes.given_up);
     assert_eq!(linearizability::check(&operations), Verdict::Linearizable);
     revisions::check(&operations).unwrap();
     check_story(&story, &operations);
     members_agree(trio).await;
+    notes
 }
 
 fn check_story(story: &Story, operations: &[Operation]) {

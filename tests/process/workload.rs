@@ -10,9 +10,9 @@ use reqwest::header::{HeaderMap, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::support::history::{Call, Condition, Operation, Pending, Recorder, Reply, Seen, ValueId};
+use crate::support::history::{Call, Condition, Operation, Recorder, Reply, Seen};
 use crate::trio::{SIZE, Trio};
 
 const WRITERS: usize = 4;
@@ -27,6 +27,25 @@ pub struct Workload {
     clients: JoinSet<()>,
 }
 
+/// Which writers send an idempotency key, and try again until they know what became of their request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retries {
+    EveryWriter,
+    /// The others leave it unknown.
+    EveryOtherWriter,
+}
+
+/// What is worth telling besides the history.
+#[derive(Debug, Clone, Default)]
+pub struct Notes {
+    /// Answers that no client should ever get.
+    pub surprises: Vec<String>,
+    /// Why a client did not know what became of a change, the first time.
+    pub doubts: Vec<String>,
+    /// Changes of which it is unknown to the end, although they were tried again.
+    pub given_up: Vec<String>,
+}
+
 struct Shared {
     http: Client,
     urls: Vec<String>,
@@ -37,15 +56,13 @@ struct Shared {
     stop: AtomicBool,
     /// When each write was acknowledged.
     acknowledged: Mutex<Vec<Instant>>,
-    /// Answers that no client should ever get.
-    surprises: Mutex<Vec<String>>,
-    /// Why writers do not know what became of their request.
-    doubts: Mutex<Vec<String>>,
+    notes: Mutex<Notes>,
+    retries: Retries,
 }
 
 impl Workload {
     /// Starts it.
-    pub fn start(trio: &Trio) -> Self {
+    pub fn start(trio: &Trio, retries: Retries) -> Self {
         let shared = Arc::new(Shared {
             http: trio.http.clone(),
             urls: (0..SIZE).map(|member| trio.url(member)).collect(),
@@ -54,8 +71,8 @@ impl Workload {
             values: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             acknowledged: Mutex::new(vec![Instant::now()]),
-            surprises: Mutex::default(),
-            doubts: Mutex::default(),
+            notes: Mutex::default(),
+            retries,
         });
         let mut clients = JoinSet::new();
         for number in 0..WRITERS + READERS {
@@ -82,42 +99,50 @@ impl Workload {
         acknowledged[first..].windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
-    /// Answers that no client should ever get.
-    pub fn surprises(&self) -> Vec<String> {
-        self.shared.surprises.lock().unwrap().clone()
-    }
-
-    /// Why writers do not know what became of their request.
-    pub fn doubts(&self) -> Vec<String> {
-        self.shared.doubts.lock().unwrap().clone()
-    }
-
     /// Lets every client finish what it does.
-    pub async fn stop(self) -> Vec<Operation> {
+    pub async fn stop(self) -> (Vec<Operation>, Notes) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await;
-        self.shared.recorder.operations()
+        (self.shared.recorder.operations(), self.shared.notes.lock().unwrap().clone())
     }
 }
 
+/// What an answer means to the client.
+enum Answer {
+    Told(Reply),
+    /// It certainly did not happen.
+    NotDone,
+    /// It may have happened; the text says why nobody knows.
+    Doubt(String),
+    /// No client should get it.
+    Surprise(String),
+}
+
 async fn client(shared: Arc<Shared>, number: usize, mut rng: SmallRng) {
+    let is_writer = number < WRITERS;
+    let tries_again = match shared.retries {
+        Retries::EveryWriter => is_writer,
+        Retries::EveryOtherWriter => is_writer && number.is_multiple_of(2),
+    };
     let mut seen = None;
     while !shared.stop.load(Ordering::Relaxed) {
         let round = shared.round.load(Ordering::Relaxed);
         let key = format!("r{round}-{}", rng.random_range(0..KEYS));
-        let url = format!("{}/v1/kv/{key}", shared.urls[rng.random_range(0..SIZE)]);
-        let call = if number < WRITERS { some_change(&shared, &mut rng, seen) } else { Call::Get };
+        let call = if is_writer { some_change(&shared, &mut rng, seen) } else { Call::Get };
         let pending = shared.recorder.begin(number, &key, call);
-        match send(&shared, &url, call).await {
-            Ok(answer) => seen = shared.note(pending, call, answer).await.or(seen),
-            // Nobody listened, so nobody can have done it.
-            Err(error) if error.is_connect() => pending.never_happened(),
-            Err(error) => {
-                shared.doubt(call, &error);
-                drop(pending);
+        let idempotency = tries_again.then(|| format!("{number}-{}", rng.random::<u64>()));
+        match shared.ask(&key, call, idempotency.as_deref(), &mut rng).await {
+            Answer::Told(reply) => {
+                shared.acknowledge(reply);
+                pending.end(reply);
+                seen = seen_in(reply).or(seen);
             }
+            Answer::NotDone => pending.never_happened(),
+            Answer::Doubt(cause) if tries_again => shared.notes.lock().unwrap().given_up.push(cause),
+            Answer::Doubt(_) => {}
+            Answer::Surprise(text) => shared.notes.lock().unwrap().surprises.push(text),
         }
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..8))).await;
+        sleep(Duration::from_millis(rng.random_range(0..8))).await;
     }
 }
 
@@ -134,17 +159,58 @@ fn some_change(shared: &Shared, rng: &mut SmallRng, seen: Option<u64>) -> Call {
     Call::Put { value: shared.values.fetch_add(1, Ordering::Relaxed) + 1, only_if }
 }
 
-async fn send(shared: &Shared, url: &str, call: Call) -> Result<Response, reqwest::Error> {
-    let request = match call {
-        Call::Put { value, .. } => shared.http.put(url).body(value.to_string()),
-        Call::Delete { .. } => shared.http.delete(url),
-        Call::Get => shared.http.get(url),
-    };
-    let headers = match call {
-        Call::Put { only_if, .. } | Call::Delete { only_if } => condition(only_if),
-        Call::Get => HeaderMap::new(),
-    };
-    request.query(&[("timeoutMs", "3000")]).headers(headers).send().await
+/// The revision that a client has seen with a reply.
+fn seen_in(reply: Reply) -> Option<u64> {
+    match reply {
+        Reply::Put { revision } | Reply::Got(Some(Seen { revision, .. })) => Some(revision),
+        Reply::Got(None) | Reply::Deleted { .. } | Reply::Mismatch { .. } | Reply::Unknown => None,
+    }
+}
+
+impl Shared {
+    /// Asks any member; with an idempotency key, another one again while nobody knows what became of it.
+    async fn ask(&self, key: &str, call: Call, idempotency: Option<&str>, rng: &mut SmallRng) -> Answer {
+        let mut doubt = None;
+        for _ in 0..if idempotency.is_some() { 20 } else { 1 } {
+            let url = format!("{}/v1/kv/{key}", self.urls[rng.random_range(0..SIZE)]);
+            match (self.send(&url, call, idempotency).await, &doubt) {
+                (Answer::Doubt(cause), _) => {
+                    self.notes.lock().unwrap().doubts.push(cause.clone());
+                    doubt = Some(cause);
+                }
+                // The first try may have been done all the same.
+                (Answer::NotDone, Some(_)) => {}
+                (answer, _) => return answer,
+            }
+            sleep(Duration::from_millis(rng.random_range(10..200))).await;
+        }
+        Answer::Doubt(doubt.expect("there was a first try"))
+    }
+
+    async fn send(&self, url: &str, call: Call, idempotency: Option<&str>) -> Answer {
+        let (request, headers) = match call {
+            Call::Put { value, only_if } => (self.http.put(url).body(value.to_string()), condition(only_if)),
+            Call::Delete { only_if } => (self.http.delete(url), condition(only_if)),
+            Call::Get => (self.http.get(url), HeaderMap::new()),
+        };
+        let mut request = request.query(&[("timeoutMs", "3000")]).headers(headers);
+        if let Some(key) = idempotency {
+            request = request.header("Idempotency-Key", key);
+        }
+        match request.send().await {
+            Ok(answer) => read(call, answer).await,
+            // Nobody listened, so nobody can have done it; and a read that fails has done nothing.
+            Err(error) if error.is_connect() || call == Call::Get => Answer::NotDone,
+            Err(error) => Answer::Doubt(format!("{call:?}: {error:?}")),
+        }
+    }
+
+    fn acknowledge(&self, reply: Reply) {
+        if matches!(reply, Reply::Put { .. }) {
+            let mut acknowledged = self.acknowledged.lock().unwrap();
+            acknowledged.push(Instant::now());
+        }
+    }
 }
 
 fn condition(condition: Condition) -> HeaderMap {
@@ -158,68 +224,39 @@ fn condition(condition: Condition) -> HeaderMap {
     headers
 }
 
-impl Shared {
-    /// Writes down what a member has answered; returns the revision that the client has seen with it.
-    async fn note(&self, pending: Pending, call: Call, answer: Response) -> Option<u64> {
-        let status = answer.status();
-        let revision = number(answer.headers(), "quorate-revision");
-        let modified = number(answer.headers(), "quorate-mod-revision");
-        // A connection that breaks in the middle of an answer has said nothing.
-        let body = answer.bytes().await.ok()?;
-        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let reply = match (call, status) {
-            (Call::Get, StatusCode::OK) => {
-                let value: ValueId = std::str::from_utf8(&body).ok()?.parse().ok()?;
-                Reply::Got(Some(Seen { value, revision: modified? }))
-            }
-            (Call::Get, StatusCode::NOT_FOUND) => Reply::Got(None),
-            (Call::Put { .. }, StatusCode::OK) => Reply::Put { revision: json["modRevision"].as_u64()? },
-            (Call::Delete { .. }, StatusCode::OK) => {
-                Reply::Deleted { existed: json["deleted"].as_bool()?, revision: revision? }
-            }
-            (Call::Put { .. } | Call::Delete { .. }, StatusCode::PRECONDITION_FAILED) => {
-                Reply::Mismatch { current: json["current"]["modRevision"].as_u64() }
-            }
-            (_, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) => {
-                let is_done = json["outcome"] != "not-applied";
-                if call == Call::Get || !is_done {
-                    pending.never_happened();
-                }
-                if is_done && call != Call::Get {
-                    self.doubt(call, &json["detail"]);
-                }
-                if json["retryable"] != true && !is_done {
-                    self.surprise(call, status, &body);
-                }
-                return None;
-            }
-            _ => {
-                self.surprise(call, status, &body);
-                return None;
-            }
+/// What a member has answered.
+async fn read(call: Call, answer: Response) -> Answer {
+    let status = answer.status();
+    let revision = number(answer.headers(), "quorate-revision");
+    let modified = number(answer.headers(), "quorate-mod-revision");
+    let Ok(body) = answer.bytes().await else {
+        return match call {
+            Call::Get => Answer::NotDone,
+            Call::Put { .. } | Call::Delete { .. } => Answer::Doubt(format!("{call:?}: the answer was cut off")),
         };
-        if matches!(reply, Reply::Put { .. }) {
-            let mut acknowledged = self.acknowledged.lock().unwrap();
-            acknowledged.push(Instant::now());
+    };
+    let text = String::from_utf8_lossy(&body);
+    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let reply = match (call, status) {
+        (Call::Get, StatusCode::OK) => {
+            text.parse().ok().zip(modified).map(|(value, revision)| Reply::Got(Some(Seen { value, revision })))
         }
-        pending.end(reply);
-        match reply {
-            Reply::Put { revision } | Reply::Got(Some(Seen { revision, .. })) => Some(revision),
-            _ => None,
+        (Call::Get, StatusCode::NOT_FOUND) => Some(Reply::Got(None)),
+        (Call::Put { .. }, StatusCode::OK) => json["modRevision"].as_u64().map(|revision| Reply::Put { revision }),
+        (Call::Delete { .. }, StatusCode::OK) => {
+            json["deleted"].as_bool().zip(revision).map(|(existed, revision)| Reply::Deleted { existed, revision })
         }
-    }
-}
-
-impl Shared {
-    fn doubt(&self, call: Call, cause: &dyn std::fmt::Debug) {
-        if call != Call::Get {
-            self.doubts.lock().unwrap().push(format!("{call:?}: {cause:?}"));
+        (Call::Put { .. } | Call::Delete { .. }, StatusCode::PRECONDITION_FAILED) => {
+            Some(Reply::Mismatch { current: json["current"]["modRevision"].as_u64() })
         }
-    }
-
-    fn surprise(&self, call: Call, status: StatusCode, body: &[u8]) {
-        let text = format!("{call:?} got {status}: {}", String::from_utf8_lossy(body));
-        self.surprises.lock().unwrap().push(text);
+        _ => None,
+    };
+    let is_for_later = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
+    match (reply, json["outcome"].as_str()) {
+        (Some(reply), _) => Answer::Told(reply),
+        (None, Some("unknown")) if is_for_later && call != Call::Get => Answer::Doubt(format!("{call:?}: {text}")),
+        (None, Some("not-applied")) if is_for_later && json["retryable"] == true => Answer::NotDone,
+        (None, _) => Answer::Surprise(format!("{call:?} got {status}: {text}")),
     }
 }
 
