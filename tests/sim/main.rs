@@ -142,7 +142,9 @@ impl Batch {
     }
 
     fn never_happened(&self) -> Vec<&'static str> {
-        self.numbers().filter(|(_, number)| *number == 0).map(|(name, _)| name).collect()
+        // A call to a member that is down is rare, since callers notice it soon: it is counted, and not asked for.
+        let asked_for = self.numbers().filter(|(name, _)| *name != "messages_refused");
+        asked_for.filter(|(_, number)| *number == 0).map(|(name, _)| name).collect()
     }
 }
 
