@@ -227,6 +227,9 @@ fn complaint(case: &Case, answer: &Answer) -> Option<String> {
     if !detail.contains(case.says) {
         return Some(format!("the detail does not say {:?}", case.says));
     }
+    if case.status == 405 && answer.header("allow").is_empty() {
+        return Some("no Allow header".to_owned());
+    }
     let facts_agree = problem["status"] == case.status && problem["outcome"] == "not-applied";
     (!facts_agree || problem["title"].as_str().is_none()).then(|| "the document is not complete".to_owned())
 }

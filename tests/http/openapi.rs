@@ -1,6 +1,6 @@
 //! The OpenAPI document says exactly what the routes do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
 use serde_json::Value;
@@ -53,6 +53,17 @@ async fn every_call_documents_its_problem_and_every_reference_leads_somewhere() 
     for reference in references {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+#[test]
+fn every_kind_of_problem_is_explained_under_its_name_with_its_status() {
+    let page = include_str!("../../docs/problems.md");
+    let explained: BTreeMap<_, _> = page.split("\n## ").skip(1).filter_map(|part| part.split_once("\n\n")).collect();
+    assert_eq!(explained.len(), ProblemKind::ALL.len(), "{:?}", explained.keys());
+    for kind in ProblemKind::ALL {
+        let text = explained.get(kind.name()).unwrap_or_else(|| panic!("{} is not explained", kind.name()));
+        assert!(text.starts_with(&format!("{}. ", kind.status().as_u16())), "{}: {text}", kind.name());
     }
 }
 
