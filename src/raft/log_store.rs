@@ -62,8 +62,6 @@ pub enum LogError {
     Volume(#[from] io::Error),
     #[error("in {LOG_FILE}, {0}")]
     Damaged(#[from] Damaged),
-    #[error("{LOG_FILE} is damaged between its records: restore this member's volume from its peers")]
-    Inconsistent,
     #[error(
         "{LOG_FILE} has a hole: log entry {expected} is missing and {found} follows; restore this member's volume from its peers"
     )]
@@ -181,7 +179,8 @@ pub(super) fn redb_error(error: impl Into<redb::Error>) -> LogError {
 fn open_database(volume: &dyn Volume) -> Result<Database, LogError> {
     let builder = || {
         let mut builder = Database::builder();
-        builder.set_cache_size(PAGE_CACHE);
+        // Checks every page. A damaged page above the records could hide some of them, and redb panics where it trusts one.
+        builder.set_cache_size(PAGE_CACHE).set_check_integrity_on_open(true);
         builder
     };
     if volume.open(LOG_FILE)?.is_none() {
@@ -196,9 +195,7 @@ fn open_database(volume: &dyn Volume) -> Result<Database, LogError> {
         volume.rename(&unfinished, LOG_FILE)?;
         volume.sync_directory()?;
     }
-    let mut database = builder().create_with_backend(Backend(volume.backend(LOG_FILE)?)).map_err(redb_error)?;
-    // Reads every page. Without it a damaged page above the records could hide some of them.
-    if database.check_integrity().map_err(redb_error)? { Ok(database) } else { Err(LogError::Inconsistent) }
+    builder().create_with_backend(Backend(volume.backend(LOG_FILE)?)).map_err(redb_error)
 }
 
 /// Reads and checks everything in the file.
