@@ -194,7 +194,7 @@ impl DiskVolume {
     /// When it cannot be written, or another process has it.
     pub fn open(path: &Path) -> Result<Arc<Self>, VolumeError> {
         let unusable = |source| VolumeError::Unusable { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(unusable)?;
+        make_durably(path).map_err(unusable)?;
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(unusable)?;
         match lock.try_lock() {
@@ -208,6 +208,25 @@ impl DiskVolume {
 }
 
 const LOCK: &str = "lock";
+
+/// Makes a directory and those above it that are missing, each synced into the one that holds it: a power loss must not take
+/// away the directory with everything that was synced inside.
+fn make_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = match path.parent() {
+        Some(above) if above != Path::new("") => above,
+        Some(_) | None => Path::new("."),
+    };
+    make_durably(above)?;
+    match fs::create_dir(path) {
+        // Another process has been faster, or a file is in the way, which shows when it is used.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    File::open(above)?.sync_all()
+}
 
 impl Volume for DiskVolume {
     fn backend(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
@@ -314,6 +333,14 @@ mod tests {
         assert!(matches!(error, VolumeError::InUse { .. }), "{error}");
         drop(first);
         assert!(DiskVolume::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("not/yet/there");
+        DiskVolume::open(&path).unwrap();
+        assert!(path.is_dir());
     }
 
     #[test]
