@@ -67,7 +67,7 @@ impl Receiving {
             place.transfer = None;
             (Arc::clone(&place.volume), place.snapshots.clone(), place.newest)
         };
-        let incoming = flat(blocking(&*volume, move || snapshots.receive()).await)?;
+        let incoming = flat(blocking(&*volume, move || snapshots.receive(number)).await)?;
         self.put_back(Transfer { number, vote, meta, length, received: 0, incoming })?;
         Ok(number)
     }
@@ -84,14 +84,15 @@ impl Receiving {
         self.put_back(flat(written)?)
     }
 
-    /// Ends a transfer of which all parts have come.
+    /// Ends a transfer of which all parts have come, when what came is good.
     pub(super) async fn end(&self, number: u64) -> Result<Received, String> {
         let (volume, transfer) = self.take(number)?;
         let Transfer { vote, meta, length, received, incoming, .. } = transfer;
         if received != length {
             return Err(format!("{received} of {length} bytes have come"));
         }
-        let file = flat(blocking(&*volume, move || incoming.finish()).await)?;
+        let finish = move || Ok(incoming.finish(&meta).map(|file| (meta, file))?);
+        let (meta, file) = flat(blocking(&*volume, finish).await)?;
         Ok(Received { vote, meta, file })
     }
 

@@ -61,6 +61,8 @@ pub enum Fault {
     Giant { number: u64, length: u32 },
     #[error("it ends with record {found}, but {expected} were written")]
     Count { expected: u64, found: u64 },
+    #[error("it is not the snapshot that was announced")]
+    Another,
     #[error("{extra} bytes follow its end")]
     Tail { extra: u64 },
     #[error(transparent)]
@@ -109,10 +111,32 @@ pub struct SnapshotStore {
     limits: Limits,
 }
 
-/// A snapshot file: the newest of this volume, or one that another member sends.
+/// A snapshot file: the newest of this volume, or one that another member has sent.
 pub struct SnapshotFile {
     name: String,
     reader: Box<dyn VolumeReader>,
+    /// What is in it, when it has come from another member.
+    arrived: Option<Box<Arrived>>,
+}
+
+/// A snapshot that has come as a whole and was found good.
+struct Arrived {
+    meta: SnapshotMeta,
+    machine: Machine,
+    _file: Unfinished,
+}
+
+/// A file that is removed in the end, unless it has got another name.
+struct Unfinished {
+    volume: Arc<dyn Volume>,
+    name: String,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // What stays because of an error is removed at the next start.
+        drop(self.volume.remove(&self.name));
+    }
 }
 
 impl std::fmt::Debug for SnapshotFile {
@@ -139,10 +163,10 @@ impl SnapshotFile {
     }
 }
 
-/// A snapshot that is being received.
+/// A snapshot that is being received; dropped, it leaves nothing behind.
 pub struct Incoming {
-    volume: Arc<dyn Volume>,
-    name: String,
+    store: SnapshotStore,
+    file: Unfinished,
     writer: Box<dyn VolumeWriter>,
 }
 
@@ -155,14 +179,23 @@ impl Incoming {
         self.writer.append(bytes)
     }
 
-    /// Makes what came durable. Nothing is believed of it before it is installed.
+    /// Makes what came durable and checks all of it, so that damage costs the sender its transfer and not this member its
+    /// life. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of the disk.
-    pub fn finish(mut self) -> io::Result<SnapshotFile> {
-        self.writer.sync()?;
-        let reader = self.volume.open(&self.name)?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(SnapshotFile { name: self.name, reader })
+    /// When it is damaged, or not the snapshot that was `announced`.
+    pub fn finish(mut self, announced: &SnapshotMeta) -> Result<SnapshotFile, SnapshotError> {
+        let name = self.file.name.clone();
+        let failed = |source| SnapshotError::Volume { file: name.clone(), source };
+        self.writer.sync().map_err(failed)?;
+        let reader = self.store.reader(&name).map_err(failed)?;
+        let mut file = SnapshotFile { name: name.clone(), reader, arrived: None };
+        let (meta, machine) = self.store.load(&file)?;
+        if meta != *announced {
+            return Err(SnapshotError::Damaged { file: name, source: Fault::Another });
+        }
+        file.arrived = Some(Box::new(Arrived { meta, machine, _file: self.file }));
+        Ok(file)
     }
 }
 
@@ -182,9 +215,17 @@ impl SnapshotStore {
     /// # Errors
     /// Those of the disk.
     pub fn newest(&self) -> io::Result<Option<SnapshotFile>> {
-        let Some(name) = self.names()?.pop() else { return Ok(None) };
-        let reader = self.volume.open(&name)?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Some(SnapshotFile { name, reader }))
+        loop {
+            let Some(name) = self.names()?.pop() else { return Ok(None) };
+            // It is gone when a newer one has taken its place in between.
+            if let Some(reader) = self.volume.open(&name)? {
+                return Ok(Some(SnapshotFile { name, reader, arrived: None }));
+            }
+        }
+    }
+
+    fn reader(&self, name: &str) -> io::Result<Box<dyn VolumeReader>> {
+        Ok(self.volume.open(name)?.ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -252,28 +293,30 @@ impl SnapshotStore {
         file.sync()
     }
 
-    /// A place for a snapshot that another member sends; what came before and was not finished is gone.
+    /// A place for a snapshot that another member sends. The `number` of the transfer keeps apart one that begins while
+    /// another is being installed.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn receive(&self) -> io::Result<Incoming> {
-        let name = unfinished("received");
+    pub fn receive(&self, number: u64) -> io::Result<Incoming> {
+        let name = unfinished(&format!("received-{number}"));
         let writer = self.volume.create(&name)?;
-        Ok(Incoming { volume: Arc::clone(&self.volume), name, writer })
+        Ok(Incoming { store: self.clone(), file: Unfinished { volume: Arc::clone(&self.volume), name }, writer })
     }
 
-    /// Checks a snapshot and makes it the newest. Blocks on the disk.
+    /// Makes a snapshot the newest and gives what is in it. Blocks on the disk.
     ///
     /// # Errors
     /// When it is damaged; then nothing has changed.
-    pub fn install(&self, file: &SnapshotFile) -> Result<(SnapshotMeta, Machine), SnapshotError> {
-        let (meta, machine) = self.load(file)?;
-        if file.name == unfinished("received") {
-            let name = name_of(&meta);
-            self.publish(&file.name, &name).map_err(|source| SnapshotError::Volume { file: name, source })?;
-        } else {
+    pub fn install(&self, file: SnapshotFile) -> Result<(SnapshotMeta, Machine), SnapshotError> {
+        let Some(arrived) = file.arrived else {
+            let (meta, machine) = self.load(&file)?;
             self.write(&meta, &machine)?;
-        }
+            return Ok((meta, machine));
+        };
+        let Arrived { meta, machine, _file } = *arrived;
+        let name = name_of(&meta);
+        self.publish(&file.name, &name).map_err(|source| SnapshotError::Volume { file: name, source })?;
         Ok((meta, machine))
     }
 
@@ -283,8 +326,7 @@ impl SnapshotStore {
         for older in self.names()?.iter().filter(|other| other.as_str() < name) {
             self.volume.remove(older)?;
         }
-        let reader = self.volume.open(name)?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(SnapshotFile { name: name.to_owned(), reader })
+        Ok(SnapshotFile { name: name.to_owned(), reader: self.reader(name)?, arrived: None })
     }
 
     /// Runs `work` where it may block on the disk.

@@ -153,7 +153,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, _: &SnapshotMeta, snapshot: SnapshotFile) -> Result<(), io::Error> {
-        let (meta, machine) = self.snapshots.run(move |snapshots| snapshots.install(&snapshot)).await?;
+        let (meta, machine) = self.snapshots.run(move |snapshots| snapshots.install(snapshot)).await?;
         self.machine = machine;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership;

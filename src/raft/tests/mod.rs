@@ -5,6 +5,7 @@ mod failing_disk;
 mod memory_volume;
 mod power_loss;
 mod reading;
+mod receiving;
 
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use prometheus::Registry;
