@@ -391,7 +391,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 /// redb takes a backend by value; the volume hands out a boxed one.
 #[derive(Debug)]
-struct Backend(Box<dyn StorageBackend>);
+pub(super) struct Backend(pub(super) Box<dyn StorageBackend>);
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {

@@ -33,6 +33,7 @@ struct Disk {
     operations: u64,
     fails_at: Option<u64>,
     syncs: u64,
+    written: u64,
 }
 
 impl Disk {
@@ -62,6 +63,11 @@ impl MemoryVolume {
     /// How many syncs of files there were.
     pub(super) fn syncs(&self) -> u64 {
         self.disk().syncs
+    }
+
+    /// How many bytes were written to files.
+    pub(super) fn written(&self) -> u64 {
+        self.disk().written
     }
 
     /// What is found when the power is back: what was synced, and any part of the rest.
@@ -202,6 +208,8 @@ impl MemoryFile {
         let mut content = self.step()?;
         keep_sectors(&mut content.now, offset, bytes, |_| true);
         content.pending.push((offset, bytes.to_vec()));
+        drop(content);
+        self.disk.lock().unwrap().written += bytes.len() as u64;
         Ok(())
     }
 

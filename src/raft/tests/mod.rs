@@ -2,10 +2,12 @@
 
 mod damage;
 mod failing_disk;
+mod golden;
 mod memory_volume;
 mod power_loss;
 mod reading;
 mod receiving;
+mod records;
 
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use prometheus::Registry;
