@@ -195,6 +195,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use openraft::StorageError;
     use openraft::testing::log::{StoreBuilder, Suite};
     use prometheus::Registry;
@@ -204,8 +205,10 @@ mod tests {
     use crate::machine::Limits;
     use crate::raft::log_store::LogStore;
     use crate::raft::log_writer::LogMetrics;
+    use crate::raft::type_config::{Entry, LeaderId, Proposal};
     use crate::raft::volume::DiskVolume;
     use crate::tasks::{Failures, Tasks};
+    use crate::types::MemberId;
     use crate::watch::HubLimits;
 
     struct OnDisk;
@@ -230,5 +233,18 @@ mod tests {
     fn openraft_accepts_the_log_store_and_the_state_machine() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(Suite::test_all(OnDisk)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_cannot_be_decoded_is_an_error_that_names_its_index() {
+        let (_kept, _log, mut machine) = OnDisk.build().await.unwrap();
+        let leader = LeaderId { term: 1, node_id: MemberId::new(1) };
+        let entry = Entry {
+            log_id: LogId::new(leader, 41),
+            payload: EntryPayload::Normal(Proposal(Bytes::from_static(b"no command"))),
+        };
+        let error = machine.apply(futures::stream::iter([Ok((entry, None))])).await.unwrap_err();
+        assert!(error.to_string().starts_with("log entry 41: "), "{error}");
+        assert_eq!(machine.applied_state().await.unwrap().0, None, "it was not passed over");
     }
 }
