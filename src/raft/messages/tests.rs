@@ -10,12 +10,10 @@ use crate::encoding::{Decode, Encode};
 use crate::machine::outcome::{Effect, Origin, Rejection};
 use crate::raft::identity::{Identity, Place};
 use crate::raft::status::MemberNode;
+use crate::raft::tests::golden_file as file;
 use crate::raft::transport::{Hello, Lane, Peer, Refusal, RefusalCause, Seat};
 use crate::raft::type_config::{Entry, EntryPayload, LeaderId, LogId, Membership, Proposal, StoredMembership};
 use crate::types::{ClusterId, Incarnation, Leadership, MemberName, Revision};
-
-#[path = "../../../tests/golden/file.rs"]
-mod file;
 
 fn vote(committed: bool) -> Vote {
     Vote { leader_id: LeaderId { term: 3, node_id: MemberId::new(2) }, committed }

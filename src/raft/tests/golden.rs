@@ -10,6 +10,7 @@ use bytes::Bytes;
 use openraft::storage::RaftLogStorage;
 
 use super::damage::small_state;
+use super::golden_file as file;
 use super::memory_volume::MemoryVolume;
 use super::*;
 use crate::encoding::{Decode, Encode};
@@ -20,9 +21,6 @@ use crate::raft::record::{seal, unseal};
 use crate::raft::snapshot_store::SnapshotStore;
 use crate::raft::status::MemberNode;
 use crate::raft::type_config::Membership;
-
-#[path = "../../../tests/golden/file.rs"]
-mod file;
 
 /// One of each kind of entry.
 fn entries() -> Vec<Entry> {

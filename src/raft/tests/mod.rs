@@ -3,6 +3,8 @@
 mod damage;
 mod failing_disk;
 mod golden;
+#[path = "../../../tests/golden/file.rs"]
+pub(super) mod golden_file;
 mod memory_volume;
 mod power_loss;
 mod reading;
