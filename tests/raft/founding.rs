@@ -3,10 +3,10 @@
 use std::fs;
 
 use quorate::raft::{Phase, StartError};
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep};
 
-use crate::cluster::{Cluster, PATIENCE, name, put, soon, value};
-use crate::strangers::closed;
+use crate::cluster::{Cluster, name, put, soon, value};
+use crate::strangers::counts_more;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -86,12 +86,7 @@ async fn a_member_of_another_cluster_is_refused_on_both_sides() {
     // The other cluster's `c` starts where the first cluster has its own, as with a wrong address or a mixed-up volume.
     other.addresses.insert(name("c"), one.addresses[&name("c")].clone());
     other.start("c").await;
-    let refused = async {
-        while closed(&other, "c", "cluster") == 0.0 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, refused).await.expect("the first cluster is refused by it");
+    counts_more(&other, "c", "cluster", 0.0).await;
     one.raft("a").propose(put("k", "v"), soon()).await.unwrap();
     other.raft("a").propose(put("k", "w"), soon()).await.unwrap();
     let reached = one.raft("a").peers(Instant::now() + Duration::from_secs(1)).await;
