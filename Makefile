@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build check test lint fast sim process tools
+.PHONY: help dev build check test lint fast sim planted process bench tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -21,12 +21,13 @@ dev: ## Run three members on this machine, with the resources of examples/
 build: ## Build the optimised binary, target/release/quorate
 	cargo build --locked --release
 
-test: tools lint fast sim process ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint fast sim planted process ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
 
-check: lint fast sim ## Run every ring that needs no privilege and fits in ten minutes
+check: lint fast sim ## Run the rings that need no privilege and fit in ten minutes; names the others
 	cargo test --locked --test dev
 	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool)
 	@echo
+	@echo "not run: the planted bugs, which take many builds (make planted)"
 	@echo "not run: the numbers of full effort (QUORATE_TEST_EFFORT=full make test)"
 	@command -v promtool > /dev/null || echo "not run: the check of /metrics by promtool (make tools installs it, as root)"
 
@@ -40,8 +41,14 @@ fast: ## Run the rings that take seconds
 sim: ## Run the simulator; QUORATE_SIM_SEED=N replays one seed
 	$(SIMULATED) --test sim -- --nocapture
 
+planted: ## Prove the simulator: bring known bugs back, see each caught
+	cargo test --locked --test planted -- --nocapture
+
 process: ## Kill real members on loopback, and more
 	cargo test --locked --test process --test dev -- --nocapture
+
+bench: ## Measure an acknowledged write against a sync of the disk
+	cargo bench --locked --bench commit
 
 tools: ## Install what the tests need: promtool (Debian package prometheus)
 	@command -v promtool > /dev/null || { apt-get update && apt-get install --yes --no-install-recommends prometheus; }

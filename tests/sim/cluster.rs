@@ -187,7 +187,9 @@ impl Cluster {
         if volume.has_failed() {
             self.count(|counts| counts.stopped_by_a_failed_sync += 1);
         } else {
-            self.violations.add(Check::Survival, format!("member {member} has ended without cause: {cause}"));
+            let phase = self.running(member).map(|running| running.raft.status().phase.clone());
+            let text = format!("member {member} has ended without its disk's fault: {cause}, {phase:?}");
+            self.violations.add(Check::Survival, text);
         }
         self.end(member, Loss::Process);
     }

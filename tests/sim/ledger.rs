@@ -87,10 +87,11 @@ impl Ledger {
                 self.violations.add(Check::Acknowledged, format!("{operation:?}, but the history has {changes:?}"));
             }
         }
-        for read in &inner.reads {
-            let expected = inner.at(&read.key, read.revision);
-            if read.seen != expected {
-                self.violations.add(Check::Reads, format!("{read:?}, but the history has {expected:?}"));
+        for StateRead { member, key, revision, seen } in &inner.reads {
+            let expected = inner.at(key, *revision);
+            if *seen != expected {
+                let text = format!("member {member} showed {seen:?} as {key} at {revision}, the history {expected:?}");
+                self.violations.add(Check::Reads, text);
             }
         }
         for (leadership, revision) in &inner.duties {

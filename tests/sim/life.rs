@@ -19,11 +19,6 @@ impl Life {
         self.over.cancel();
     }
 
-    /// Waits for the end.
-    pub async fn ended(&self) {
-        self.over.cancelled().await;
-    }
-
     /// What `work` comes to, unless the life ends before.
     pub async fn outlives<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.over.run_until_cancelled(work).await.filter(|_| !self.is_over())

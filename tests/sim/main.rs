@@ -36,7 +36,7 @@ use network::MessageCounts;
 use run::{Report, run};
 use support::effort::Effort;
 
-/// The first seeds; `QUORATE_SIM_SEEDS=N make sim` runs more of them.
+/// The first seeds, which planted bugs are held to as well; `QUORATE_SIM_SEEDS=N make sim` runs more of them.
 const SEEDS: u64 = 500;
 
 #[test]
@@ -142,9 +142,7 @@ impl Batch {
     }
 
     fn never_happened(&self) -> Vec<&'static str> {
-        // A call to a member that is down is rare, since callers notice it soon: it is counted, and not asked for.
-        let asked_for = self.numbers().filter(|(name, _)| *name != "messages_refused");
-        asked_for.filter(|(_, number)| *number == 0).map(|(name, _)| name).collect()
+        self.numbers().filter(|(_, number)| *number == 0).map(|(name, _)| name).collect()
     }
 }
 

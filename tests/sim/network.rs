@@ -83,7 +83,6 @@ counters! {
         messages_lost,
         messages_doubled,
         messages_overtaking,
-        messages_refused,
         messages_of_snapshots,
         votes_given,
     }
@@ -271,10 +270,7 @@ impl Message {
         let own = sender.inbox.introduction();
         let hello = Hello::new(own.clone(), &self.peer, self.lane);
         let checked = receiver.inbox.welcome(&hello).and_then(|answered| recognize(&own, &self.peer, &answered));
-        checked.map(|()| Arc::new(own)).map_err(|refusal| {
-            self.wires.inner().counts.messages_refused += 1;
-            self.not_sent(&refusal.text)
-        })
+        checked.map(|()| Arc::new(own)).map_err(|refusal| self.not_sent(&refusal.text))
     }
 
     /// Hands a request to its receiver, now and perhaps once more.

@@ -20,7 +20,7 @@ pub enum Check {
     Digest,
     /// The state is sound in itself.
     Invariants,
-    /// Every read shows the state of one revision of the history, and never one older than the member has shown.
+    /// Every read, stale ones included, shows the history as it was at one revision.
     Reads,
     /// A vote that was given is there after a power loss.
     VoteKept,
@@ -30,8 +30,6 @@ pub enum Check {
     Survival,
     /// Once nothing fails any more, the cluster serves again.
     Liveness,
-    /// One seed has one trace.
-    Determinism,
 }
 
 impl fmt::Display for Check {
@@ -49,7 +47,6 @@ impl fmt::Display for Check {
             Self::DutyInItsLeadership => "duty-in-its-leadership",
             Self::Survival => "survival",
             Self::Liveness => "liveness",
-            Self::Determinism => "determinism",
         })
     }
 }

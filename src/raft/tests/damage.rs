@@ -1,7 +1,10 @@
-//! Every flipped bit and every cut of a small snapshot, and flipped bits in every byte of a small log file: noticed, or
-//! without any effect.
+//! Every flipped bit and every cut of a small snapshot and of a small log file (at full effort; else a part of them): noticed,
+//! or without any effect.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use openraft::storage::RaftLogStorage;
 
@@ -17,18 +20,88 @@ use crate::types::{Key, LogIndex, Timestamp};
 /// Bytes at the beginning of the file that say where everything is.
 const HEADER: usize = 320;
 
-/// Whether to try one bit of every byte, or of every eighth.
-fn every_byte() -> bool {
+/// What damage does to a file.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Flip { at: usize, bit: u8 },
+    Cut { at: usize },
+}
+
+impl Damage {
+    fn of(self, whole: &[u8]) -> Vec<u8> {
+        let mut bytes = whole.to_vec();
+        match self {
+            Self::Flip { at, bit } => bytes[at] ^= 1 << bit,
+            Self::Cut { at } => bytes.truncate(at),
+        }
+        bytes
+    }
+}
+
+/// Whether to try every damage that there can be, or a part of them.
+fn every_one() -> bool {
     #[expect(clippy::disallowed_methods, reason = "a test's effort is set from outside")]
     let effort = std::env::var("QUORATE_TEST_EFFORT");
     effort.is_ok_and(|effort| effort == "full")
 }
 
-/// Every bit of the header; behind it, one bit of each byte that is tried, each time another one.
-fn bits_of(bytes: &[u8]) -> impl Iterator<Item = (usize, u8)> + use<> {
-    let step = if every_byte() { 1 } else { 8 };
-    let header = (0..HEADER).flat_map(|at| (0..8).map(move |bit| (at, bit)));
-    header.chain((HEADER..bytes.len()).step_by(step).zip((0..8).cycle()))
+/// Every bit; with less effort, every bit of the header, and behind it one bit of every eighth byte, each time another one.
+fn flips(whole: &[u8]) -> Vec<Damage> {
+    let thorough = |at| every_one() || at < HEADER;
+    let bits = |at| if thorough(at) { 0..8 } else { (at / 8 % 8) as u8..(at / 8 % 8) as u8 + 1 };
+    (0..whole.len())
+        .filter(|at| (thorough(*at) || at % 8 == 0) && is_used(whole, *at))
+        .flat_map(|at| bits(at).map(move |bit| Damage::Flip { at, bit }))
+        .collect()
+}
+
+/// Every cut; with less effort, one in 512.
+fn cuts(whole: &[u8]) -> impl Iterator<Item = Damage> + use<> {
+    (0..whole.len()).step_by(if every_one() { 1 } else { 512 }).map(|at| Damage::Cut { at })
+}
+
+/// Pages that hold nothing but zeros hold no record either.
+fn is_used(file: &[u8], at: usize) -> bool {
+    const PAGE: usize = 4096;
+    let page = at / PAGE * PAGE;
+    file[page..(page + PAGE).min(file.len())].iter().any(|byte| *byte != 0)
+}
+
+/// What a log holds: entries, vote, and the last that was purged.
+type Content = (Vec<Entry>, Option<Vote>, Option<LogId>);
+
+/// Opens the log file with each damage, on all cores, and counts what `judge` says of what is found. An error names the file.
+fn tally(
+    whole: &[u8],
+    damages: &[Damage],
+    judge: impl Fn(Damage, Option<Content>) -> &'static str + Sync,
+) -> BTreeMap<&'static str, usize> {
+    let found_with = async |damage: Damage| match open(&MemoryVolume::with_file(LOG_FILE, damage.of(whole))) {
+        Ok(mut store) => Some(content(&mut store).await),
+        Err(error) => {
+            assert!(error.to_string().contains(LOG_FILE), "{damage:?}: {error}");
+            None
+        }
+    };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut counts = BTreeMap::new();
+        while let Some(damage) = damages.get(next.fetch_add(1, Ordering::Relaxed)) {
+            *counts.entry(judge(*damage, runtime.block_on(found_with(*damage)))).or_insert(0) += 1;
+        }
+        counts
+    };
+    let mut counts = BTreeMap::new();
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        for (verdict, count) in workers.into_iter().flat_map(|worker| worker.join().unwrap()) {
+            *counts.entry(verdict).or_insert(0) += count;
+        }
+    });
+    println!("log of {} bytes: {counts:?}", whole.len());
+    counts
 }
 
 pub(super) fn small_state() -> (SnapshotMeta, Machine) {
@@ -83,25 +156,15 @@ async fn every_flip_and_cut_of_a_log_is_refused_or_changes_nothing() {
     close(store).await;
     let whole = volume.bytes(LOG_FILE);
 
-    let (mut refused, mut harmless) = (0, 0);
-    let mut check = async |bytes: Vec<u8>, what: String| match open(&MemoryVolume::with_file(LOG_FILE, bytes)) {
-        Err(error) => {
-            assert!(error.to_string().contains(LOG_FILE), "{what}: {error}");
-            refused += 1;
+    let damages: Vec<_> = flips(&whole).into_iter().chain(cuts(&whole)).collect();
+    let counts = tally(&whole, &damages, |damage, found| match found {
+        None => "refused",
+        Some(found) => {
+            assert_eq!(found, acknowledged, "{damage:?} went unnoticed");
+            "harmless"
         }
-        Ok(mut store) => {
-            assert_eq!(content(&mut store).await, acknowledged, "{what} went unnoticed");
-            harmless += 1;
-        }
-    };
-    for (damaged, what) in flips(&whole) {
-        check(damaged, what).await;
-    }
-    for end in (0..whole.len()).step_by(if every_byte() { 64 } else { 512 }) {
-        check(whole[..end].to_vec(), format!("cut at {end}")).await;
-    }
-    println!("log of {} bytes: {refused} damages refused, {harmless} without effect", whole.len());
-    assert!(refused > 1000, "{refused} refused, {harmless} harmless");
+    });
+    assert!(counts["refused"] > 1000, "{counts:?}");
 }
 
 /// With one sync a batch, damage of the newest commit looks like one that was cut short by the crash, and redb goes back to
@@ -117,36 +180,11 @@ async fn damage_after_a_crash_costs_at_most_the_newest_batch() {
     let acknowledged = content(&mut store).await;
     // The file as it is while the member runs is the one that a killed member leaves.
     let whole = volume.bytes(LOG_FILE);
-    let (mut refused, mut harmless, mut went_back) = (0, 0, 0);
-    for (damaged, what) in flips(&whole) {
-        match open(&MemoryVolume::with_file(LOG_FILE, damaged)) {
-            Err(error) => {
-                assert!(error.to_string().contains(LOG_FILE), "{what}: {error}");
-                refused += 1;
-            }
-            Ok(mut store) => match content(&mut store).await {
-                found if found == acknowledged => harmless += 1,
-                found if found == before => went_back += 1,
-                found => panic!("{what} went unnoticed: {found:?}"),
-            },
-        }
-    }
-    println!("{refused} damages refused, {harmless} without effect, {went_back} went back by one batch");
-    assert!(refused > 100 && harmless > 100 && went_back > 100, "{refused}, {harmless}, {went_back}");
-}
-
-/// The bytes with each bit flipped that is tried.
-fn flips(whole: &[u8]) -> impl Iterator<Item = (Vec<u8>, String)> {
-    bits_of(whole).filter(|(at, _)| is_used(whole, *at)).map(|(at, bit)| {
-        let mut damaged = whole.to_vec();
-        damaged[at] ^= 1 << bit;
-        (damaged, format!("byte {at}, bit {bit}"))
-    })
-}
-
-/// Pages that hold nothing but zeros hold no record either.
-fn is_used(file: &[u8], at: usize) -> bool {
-    const PAGE: usize = 4096;
-    let page = at / PAGE * PAGE;
-    file[page..(page + PAGE).min(file.len())].iter().any(|byte| *byte != 0)
+    let counts = tally(&whole, &flips(&whole), |damage, found| match found {
+        None => "refused",
+        Some(found) if found == acknowledged => "harmless",
+        Some(found) if found == before => "went back by one batch",
+        Some(found) => panic!("{damage:?} went unnoticed: {found:?}"),
+    });
+    assert!(counts.len() == 3 && counts.values().all(|count| *count > 100), "{counts:?}");
 }
