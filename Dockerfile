@@ -8,6 +8,7 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
+COPY benches benches
 COPY src src
 COPY image image
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

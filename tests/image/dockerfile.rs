@@ -6,19 +6,28 @@ use serde_json::Value;
 pub struct Stage(Vec<(String, String)>);
 
 impl Stage {
-    pub fn last_of(dockerfile: &str) -> Self {
+    /// The stages of a Dockerfile, in order.
+    pub fn all(dockerfile: &str) -> Vec<Self> {
         let without_comments: Vec<_> = dockerfile.lines().filter(|line| !line.starts_with('#')).collect();
         let joined = without_comments.join("\n").replace("\\\n", " ");
-        let instructions = joined.lines().filter_map(|line| line.split_once(' '));
-        let mut instructions: Vec<_> =
-            instructions.map(|(word, rest)| (word.to_owned(), rest.trim().to_owned())).collect();
-        let last = instructions.iter().rposition(|(word, _)| word == "FROM").unwrap();
-        Self(instructions.split_off(last))
+        let mut stages = Vec::new();
+        for (word, rest) in joined.lines().filter_map(|line| line.split_once(' ')) {
+            if word == "FROM" {
+                stages.push(Self(Vec::new()));
+            }
+            stages.last_mut().unwrap().0.push((word.to_owned(), rest.trim().to_owned()));
+        }
+        stages
+    }
+
+    /// What follows the word of an instruction, each time that it comes.
+    pub fn each(&self, word: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(other, _)| other == word).map(|(_, rest)| rest.as_str())
     }
 
     /// What follows the word of an instruction that comes once.
     pub fn one(&self, word: &str) -> &str {
-        let found: Vec<_> = self.0.iter().filter(|(other, _)| other == word).map(|(_, rest)| rest).collect();
+        let found: Vec<_> = self.each(word).collect();
         assert_eq!(found.len(), 1, "{word}");
         found[0]
     }

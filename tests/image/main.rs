@@ -23,8 +23,10 @@ const REFERENCE: &str = concat!("localhost/quorate:", env!("CARGO_PKG_VERSION"))
 /// The archive of the binary under test.
 static ARCHIVE: LazyLock<Archive> = LazyLock::new(|| Archive::build("umask 022"));
 
+const DOCKERFILE: &str = include_str!("../../Dockerfile");
+
 fn last_stage() -> Stage {
-    Stage::last_of(include_str!("../../Dockerfile"))
+    Stage::all(DOCKERFILE).pop().unwrap()
 }
 
 #[test]
@@ -76,11 +78,31 @@ fn the_dockerfile_and_the_archive_hold_the_same_files() {
     let stage = last_stage();
     assert_eq!(stage.one("FROM"), "scratch");
     assert_eq!(stage.one("COPY"), "--from=build /image/ /");
-    let text = include_str!("../../Dockerfile");
-    assert!(text.contains("&& image/root.sh target/release/quorate /image\n"), "{text}");
+    assert!(DOCKERFILE.contains("&& image/root.sh target/release/quorate /image\n"), "{DOCKERFILE}");
     let laid_out = archive::files_below(ARCHIVE.root());
     let packed: BTreeSet<_> = ARCHIVE.entries().into_iter().map(|entry| entry.path).collect();
     assert_eq!(packed, laid_out);
+}
+
+#[test]
+fn what_the_dockerfile_copies_is_all_that_cargo_needs() {
+    let context = tempfile::tempdir().unwrap();
+    let sources = Stage::all(DOCKERFILE).swap_remove(0);
+    let mut copied = BTreeSet::from(["*".to_owned()]);
+    for copy in sources.each("COPY") {
+        let (sources, to) = copy.rsplit_once(' ').unwrap();
+        copied.extend(sources.split(' ').map(|source| format!("!{source}")));
+        let mut cp = Command::new("cp");
+        cp.arg("-r").args(sources.split(' ')).arg(context.path().join(to)).current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(cp.status().unwrap().success(), "{cp:?}");
+    }
+    let ignored = include_str!("../../.dockerignore").lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(ignored.map(str::to_owned).collect::<BTreeSet<_>>(), copied);
+    // A target of the package whose file is not there is an error even if it is not built.
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let fetch = ["fetch", "--locked", "--offline", "--target", &platform];
+    let output = Command::new(env!("CARGO")).args(fetch).current_dir(context.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
