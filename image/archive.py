@@ -11,11 +11,11 @@ import gzip
 import hashlib
 import io
 import json
-import pathlib
 import platform
 import shlex
 import sys
 import tarfile
+from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 OCI = "application/vnd.oci.image"
@@ -25,19 +25,22 @@ def main(folder, dockerfile, reference, archive):
     registry, _, rest = reference.partition("/")
     if not (registry == "localhost" or "." in registry or ":" in registry) or ":" not in rest:
         sys.exit(f"{reference} is no full reference; allowed: REGISTRY/NAME:TAG, such as localhost/quorate:0.1.0")
-    files = image(layer_of(pathlib.Path(folder)), config_of(pathlib.Path(dockerfile).read_text()), reference)
-    pathlib.Path(archive).write_bytes(tar((entry(name), content) for name, content in files))
-    print(f"{archive}: {reference}, {pathlib.Path(archive).stat().st_size / 1e6:.1f} MB")
+    files = image(layer_of(Path(folder)), config_of(Path(dockerfile).read_text()), reference)
+    written = Path(archive).write_bytes(tar((entry(name), content) for name, content in files))
+    print(f"{archive}: {reference}, {written / 1e6:.1f} MB")
 
 
 def config_of(dockerfile):
-    """What the last stage says, in the words of an OCI configuration. An instruction that is not known here is refused, for
-    the archive would lack what it does."""
+    """What the last stage says, in the words of an OCI configuration. What is not known here, or said twice, is refused: the
+    archive would lack what it does."""
     lines = [line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")]
     instructions = [line.split(maxsplit=1) for line in "\n".join(lines).replace("\\\n", " ").splitlines() if line.strip()]
     last = max(position for position, (word, _) in enumerate(instructions) if word == "FROM")
+    stage = dict(instructions[last:])
+    if len(stage) < len(instructions) - last:
+        sys.exit("the last stage has an instruction twice; write it as one")
     config = {"WorkingDir": "/"}
-    for word, rest in instructions[last:]:
+    for word, rest in stage.items():
         match word:
             case "FROM" if rest == "scratch":
                 pass
@@ -72,8 +75,8 @@ def layer_of(folder):
 def image(layer, config, reference):
     """The files of an image's archive, in order."""
     compressed = gzip.compress(layer, compresslevel=6, mtime=0)
-    platform_ = {"architecture": ARCHITECTURES[platform.machine()], "os": "linux"}
-    config = to_json(platform_ | {"config": config, "rootfs": {"type": "layers", "diff_ids": [digest(layer)]}})
+    machine = {"architecture": ARCHITECTURES[platform.machine()], "os": "linux"}
+    config = to_json(machine | {"config": config, "rootfs": {"type": "layers", "diff_ids": [digest(layer)]}})
     manifest = to_json({
         "schemaVersion": 2,
         "mediaType": f"{OCI}.manifest.v1+json",
@@ -81,7 +84,7 @@ def image(layer, config, reference):
         "layers": [descriptor("layer.v1.tar+gzip", compressed)],
     })
     names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rpartition(":")[2]}
-    described = descriptor("manifest.v1+json", manifest) | {"platform": platform_, "annotations": names}
+    described = descriptor("manifest.v1+json", manifest) | {"platform": machine, "annotations": names}
     yield "oci-layout", to_json({"imageLayoutVersion": "1.0.0"})
     yield "index.json", to_json({"schemaVersion": 2, "mediaType": f"{OCI}.index.v1+json", "manifests": [described]})
     yield "manifest.json", to_json([{"Config": blob(config), "RepoTags": [reference], "Layers": [blob(compressed)]}])

@@ -157,10 +157,16 @@ fn the_binary_finds_every_library_inside_the_image() {
 fn an_instruction_that_the_archive_cannot_follow_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dockerfile = folder.path().join("Dockerfile");
-    std::fs::write(&dockerfile, "FROM scratch\nADD more /\n").unwrap();
     let archive = folder.path().join("image.tar");
-    let message = archive::pack(folder.path(), &dockerfile, REFERENCE, &archive).unwrap_err();
-    assert!(message.contains("the last stage says ADD more /"), "{message}");
+    for (stage, problem) in [
+        ("FROM scratch\nADD more /\n", "the last stage says ADD more /"),
+        ("FROM debian:12\n", "the last stage says FROM debian:12"),
+        ("FROM scratch\nENV A=1\nENV B=2\n", "the last stage has an instruction twice"),
+    ] {
+        std::fs::write(&dockerfile, stage).unwrap();
+        let message = archive::pack(folder.path(), &dockerfile, REFERENCE, &archive).unwrap_err();
+        assert!(message.contains(problem), "{message}");
+    }
     let message = archive::pack(folder.path(), Path::new("Dockerfile"), "quorate", &archive).unwrap_err();
     assert!(message.contains("quorate is no full reference"), "{message}");
     assert!(!archive.exists());
