@@ -32,7 +32,7 @@ async fn main() {
     let (mut commits, mut syncs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (mut round, mut disk) = (writes(&trio, &url).await, synced_appends(&trio.data(leader)));
-        ratios.push(quantile(&mut round, 0.5).as_secs_f64() / quantile(&mut disk, 0.5).as_secs_f64());
+        ratios.push(quantile(&mut round, 500).as_secs_f64() / quantile(&mut disk, 500).as_secs_f64());
         commits.extend(round);
         syncs.extend(disk);
     }
@@ -72,12 +72,13 @@ fn synced_appends(directory: &Path) -> Vec<Duration> {
     took
 }
 
-fn quantile(took: &mut [Duration], part: f64) -> Duration {
+/// What so many of a thousand took at the most.
+fn quantile(took: &mut [Duration], of_thousand: usize) -> Duration {
     took.sort();
-    took[((took.len() - 1) as f64 * part) as usize]
+    took[(took.len() - 1) * of_thousand / 1000]
 }
 
 fn show(what: &str, took: &mut [Duration]) {
-    let [half, most, nearly_all] = [0.5, 0.9, 0.99].map(|part| quantile(took, part).as_micros());
+    let [half, most, nearly_all] = [500, 900, 990].map(|part| quantile(took, part).as_micros());
     println!("{what:<20} p50 {half:>6} us   p90 {most:>6} us   p99 {nearly_all:>6} us");
 }

@@ -23,7 +23,7 @@ const HEADER: usize = 320;
 /// What damage does to a file.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
-    Flip { at: usize, bit: u8 },
+    Flip { at: usize, bit: usize },
     Cut { at: usize },
 }
 
@@ -38,26 +38,44 @@ impl Damage {
     }
 }
 
-/// Whether to try every damage that there can be, or a part of them.
-fn every_one() -> bool {
+/// How many of the damages that there can be are tried.
+#[derive(Debug, Clone, Copy)]
+enum Density {
+    /// Every bit and every cut.
+    Every,
+    /// One bit of each byte, each time another one.
+    OfByte,
+    /// One bit of every eighth byte, and one cut in 512.
+    Few,
+}
+
+/// As many as the effort of the tests asks for.
+fn density(at_full_effort: Density) -> Density {
     #[expect(clippy::disallowed_methods, reason = "a test's effort is set from outside")]
     let effort = std::env::var("QUORATE_TEST_EFFORT");
-    effort.is_ok_and(|effort| effort == "full")
+    if effort.is_ok_and(|effort| effort == "full") { at_full_effort } else { Density::Few }
 }
 
-/// Every bit; with less effort, every bit of the header, and behind it one bit of every eighth byte, each time another one.
-fn flips(whole: &[u8]) -> Vec<Damage> {
-    let thorough = |at| every_one() || at < HEADER;
-    let bits = |at| if thorough(at) { 0..8 } else { (at / 8 % 8) as u8..(at / 8 % 8) as u8 + 1 };
-    (0..whole.len())
-        .filter(|at| (thorough(*at) || at % 8 == 0) && is_used(whole, *at))
-        .flat_map(|at| bits(at).map(move |bit| Damage::Flip { at, bit }))
-        .collect()
+/// Every bit of the header, and those of the rest that are to be tried.
+fn flips(whole: &[u8], density: Density) -> impl Iterator<Item = Damage> {
+    let bits = move |at: usize| match density {
+        _ if at < HEADER => 0..8,
+        Density::Every => 0..8,
+        Density::OfByte => at % 8..at % 8 + 1,
+        Density::Few if at.is_multiple_of(8) => at / 8 % 8..at / 8 % 8 + 1,
+        Density::Few => 0..0,
+    };
+    let used = (0..whole.len()).filter(|at| is_used(whole, *at));
+    used.flat_map(move |at| bits(at).map(move |bit| Damage::Flip { at, bit }))
 }
 
-/// Every cut; with less effort, one in 512.
-fn cuts(whole: &[u8]) -> impl Iterator<Item = Damage> + use<> {
-    (0..whole.len()).step_by(if every_one() { 1 } else { 512 }).map(|at| Damage::Cut { at })
+/// Every cut, or one in 512.
+fn cuts(whole: &[u8], density: Density) -> impl Iterator<Item = Damage> + use<> {
+    let step = match density {
+        Density::Every => 1,
+        Density::OfByte | Density::Few => 512,
+    };
+    (0..whole.len()).step_by(step).map(|at| Damage::Cut { at })
 }
 
 /// Pages that hold nothing but zeros hold no record either.
@@ -77,7 +95,11 @@ fn tally(
     judge: impl Fn(Damage, Option<Content>) -> &'static str + Sync,
 ) -> BTreeMap<&'static str, usize> {
     let found_with = async |damage: Damage| match open(&MemoryVolume::with_file(LOG_FILE, damage.of(whole))) {
-        Ok(mut store) => Some(content(&mut store).await),
+        Ok(mut store) => {
+            let found = content(&mut store).await;
+            close(store).await;
+            Some(found)
+        }
         Err(error) => {
             assert!(error.to_string().contains(LOG_FILE), "{damage:?}: {error}");
             None
@@ -156,7 +178,8 @@ async fn every_flip_and_cut_of_a_log_is_refused_or_changes_nothing() {
     close(store).await;
     let whole = volume.bytes(LOG_FILE);
 
-    let damages: Vec<_> = flips(&whole).into_iter().chain(cuts(&whole)).collect();
+    let density = density(Density::Every);
+    let damages: Vec<_> = flips(&whole, density).chain(cuts(&whole, density)).collect();
     let counts = tally(&whole, &damages, |damage, found| match found {
         None => "refused",
         Some(found) => {
@@ -180,7 +203,8 @@ async fn damage_after_a_crash_costs_at_most_the_newest_batch() {
     let acknowledged = content(&mut store).await;
     // The file as it is while the member runs is the one that a killed member leaves.
     let whole = volume.bytes(LOG_FILE);
-    let counts = tally(&whole, &flips(&whole), |damage, found| match found {
+    let damages: Vec<_> = flips(&whole, density(Density::OfByte)).collect();
+    let counts = tally(&whole, &damages, |damage, found| match found {
         None => "refused",
         Some(found) if found == acknowledged => "harmless",
         Some(found) if found == before => "went back by one batch",
