@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image check test lint fast sim planted process bench tools
+.PHONY: help dev build image check test lint fast sim planted process kube kube-api kube-up kube-down kube-shell bench tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -15,11 +15,24 @@ IMAGE ?= localhost/quorate:$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.t
 # Checks the Dockerfile; installed on first use.
 HADOLINT := target/tools/bin/hadolint
 
+# Starts and ends Kubernetes clusters, of which kube-up, kube-shell and kube-down use the one that is called so.
+CLUSTER := tests/kube/cluster/cluster
+NAME ?= quorate
+
+# Runs the tests of Kubernetes in a cluster that begins and ends with them; $(1) is its number of nodes.
+IN_KUBERNETES = cargo test --locked --config 'target."cfg(all())".runner = ["tests/kube/run", "$(1)"]' --test kube -- --nocapture
+
+# Programs that the tests need, each with the Debian package that has it, and the packages of those that are missing.
+PROGRAMS := promtool=prometheus containerd=containerd runc=runc iptables=iptables ip=iproute2 conntrack=conntrack openssl=openssl
+MISSING = $(foreach pair,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst =, ,$(pair)))),,$(lastword $(subst =, ,$(pair))))) \
+	$(if $(wildcard /usr/lib/cni/bridge),,containernetworking-plugins) \
+	$(if $(shell python3 -c 'import ensurepip' && echo there),,python3-venv)
+
 # Rings that take seconds.
 FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test model --test golden --test http --test raft --test image
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: ## Run three members on this machine, with the resources of examples/
 	cargo run --locked --quiet -- dev
@@ -32,13 +45,14 @@ image: build ## Pack target/image/quorate.tar, the image's archive; needs no con
 	image/root.sh target/release/quorate target/image/root
 	image/archive.py target/image/root Dockerfile $(IMAGE) target/image/quorate.tar
 
-test: tools lint fast sim planted process ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint fast sim planted process kube ## Run every ring; installs what they need (QUORATE_TEST_EFFORT=short|full)
 
 check: lint fast sim ## Run the rings that need no privilege and fit in ten minutes; names the others
 	cargo test --locked --test dev
 	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool)
 	@echo
 	@echo "not run: the planted bugs, which take many builds (make planted)"
+	@echo "not run: a real Kubernetes, which needs root (make kube)"
 	@echo "not run: the numbers of full effort (QUORATE_TEST_EFFORT=full make test)"
 	@command -v promtool > /dev/null || echo "not run: the check of /metrics by promtool (make tools installs it, as root)"
 
@@ -67,6 +81,22 @@ process: ## Kill real members on loopback, and more
 bench: ## Measure an acknowledged write against a sync of the disk
 	cargo bench --locked --bench commit
 
-tools: ## Install what the tests need: promtool and Python (Debian packages prometheus, python3-venv)
-	@command -v promtool > /dev/null && python3 -c 'import ensurepip' || \
-		{ apt-get update && apt-get install --yes --no-install-recommends prometheus python3-venv; }
+kube: kube-api image ## Break nodes, pods and the API server of a real Kubernetes under members in pods
+	$(call IN_KUBERNETES,3) --skip api::
+
+kube-api: ## Run the tests that need only the API server, without nodes
+	$(call IN_KUBERNETES,0) api::
+
+kube-up: image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)
+	$(CLUSTER) up $(NAME) 3 target/image/quorate.tar
+	@$(CLUSTER) help $(NAME)
+
+kube-shell: ## Open a shell in its network, with its DNS, kubectl and helm
+	@$(CLUSTER) exec $(NAME) $${SHELL:-sh} || true
+
+kube-down: ## End it; nothing stays behind
+	$(CLUSTER) down $(NAME)
+
+tools: ## Install what the tests need and this machine lacks (Debian packages; as root)
+	@packages="$(strip $(MISSING))"; [ -z "$$packages" ] || \
+		{ apt-get update && apt-get install --yes --no-install-recommends $$packages; }

@@ -1,0 +1,42 @@
+# What every part of a cluster agrees on. Sourced with NAME set.
+
+cache=${QUORATE_KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate-kube}
+dir=$cache/clusters/$NAME
+
+# Addresses exist only in the cluster's own network namespaces, so that every cluster has the same. Node N has $subnet.1N
+# and gives its pods 10.244.N.0/24; the control plane and the DNS server have $subnet.1.
+subnet=10.89.0
+control_plane=$subnet.1
+pods=10.244
+services=10.96.0.0/16
+first_service=10.96.0.1
+
+# All control groups of the cluster are below this one, in every hierarchy (version 1) or in the only one (version 2).
+cgroup=quorate-kube-$NAME
+cgroup_hierarchies() {
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo /sys/fs/cgroup; else ls -d /sys/fs/cgroup/*/; fi
+}
+
+# Writes down the process id of this shell as the outermost namespace sees it, in which $1 is the folder of processes.
+write_pid() {
+    local pid
+    read -r pid _ <"$1/self/stat"
+    echo "$pid" >"$2"
+}
+
+# Runs a program in the background, with a log of its own that goes on where it was.
+background() {
+    local log=$1
+    shift
+    "$@" >>"$dir/log/$log.log" 2>&1 &
+}
+
+# Tries a command again until it succeeds: at most $1 times, a twentieth of a second apart.
+retry() {
+    local tries=$1
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((--tries > 0)) || { echo "it never succeeded: $*" >&2; return 1; }
+        sleep 0.05
+    done
+}

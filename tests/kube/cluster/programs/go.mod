@@ -1,0 +1,3 @@
+module quorate.io/tests/programs
+
+go 1.25.0
