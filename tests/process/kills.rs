@@ -11,9 +11,9 @@ use crate::support::effort::Effort;
 use crate::support::history::Operation;
 use crate::support::linearizability::{self, Verdict};
 use crate::support::revisions;
+use crate::support::watcher::{Story, Watcher};
+use crate::support::workload::{Notes, Retries, Workload};
 use crate::trio::{SIZE, Trio, name, wait_for};
-use crate::watcher::{Story, Watcher};
-use crate::workload::{Notes, Retries, Workload};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_raft_leader_loses_nothing() {
@@ -21,7 +21,7 @@ async fn killing_the_raft_leader_loses_nothing() {
     let rounds = Effort::from_environment().pick(15, 100);
     let mut rng = SmallRng::seed_from_u64(1);
     let mut trio = Trio::running().await;
-    let (workload, watcher) = (Workload::start(&trio, Retries::EveryOtherWriter), Watcher::start(&trio));
+    let (workload, watcher) = (work(&trio, Retries::EveryOtherWriter), Watcher::start(trio.urls()));
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         workload.next_round();
@@ -45,7 +45,7 @@ async fn killing_all_members_at_once_loses_nothing() {
     let rounds = Effort::from_environment().pick(8, 50);
     let mut rng = SmallRng::seed_from_u64(2);
     let mut trio = Trio::running().await;
-    let (workload, watcher) = (Workload::start(&trio, Retries::EveryOtherWriter), Watcher::start(&trio));
+    let (workload, watcher) = (work(&trio, Retries::EveryOtherWriter), Watcher::start(trio.urls()));
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         workload.next_round();
@@ -70,7 +70,7 @@ async fn stopping_the_raft_leader_in_order_costs_no_client_more_than_a_retry() {
     let _alone = alone().await;
     let rounds = Effort::from_environment().pick(5, 20);
     let mut trio = Trio::running().await;
-    let (workload, watcher) = (Workload::start(&trio, Retries::EveryWriter), Watcher::start(&trio));
+    let (workload, watcher) = (work(&trio, Retries::EveryWriter), Watcher::start(trio.urls()));
     let mut pauses = Vec::new();
     for _ in 0..rounds {
         workload.next_round();
@@ -86,6 +86,11 @@ async fn stopping_the_raft_leader_in_order_costs_no_client_more_than_a_retry() {
     println!("the Raft leader was stopped {rounds} times; longest pause between writes: {}", summary(pauses));
     let Notes { doubts, .. } = judge(&mut trio, workload, watcher).await;
     println!("{} requests had to be sent again with their idempotency keys: {doubts:#?}", doubts.len());
+}
+
+/// Clients that hardly rest.
+fn work(trio: &Trio, retries: Retries) -> Workload {
+    Workload::start(trio.http.clone(), trio.urls(), retries, Duration::from_millis(8))
 }
 
 /// Waits for a write that is acknowledged after `moment`; how long after.

@@ -11,8 +11,6 @@ mod metrics;
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]
 mod support;
 mod trio;
-mod watcher;
-mod workload;
 
 use tokio::sync::{Mutex, MutexGuard};
 

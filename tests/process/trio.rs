@@ -122,6 +122,11 @@ impl Trio {
         format!("http://127.0.0.1:{}", self.members[member].http)
     }
 
+    /// The HTTP APIs of all members.
+    pub fn urls(&self) -> Vec<String> {
+        (0..SIZE).map(|member| self.url(member)).collect()
+    }
+
     pub fn health_url(&self, member: usize) -> String {
         format!("http://127.0.0.1:{}", self.members[member].health)
     }

@@ -5,3 +5,5 @@ pub mod history;
 pub mod linearizability;
 pub mod register;
 pub mod revisions;
+pub mod watcher;
+pub mod workload;

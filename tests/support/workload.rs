@@ -12,8 +12,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::support::history::{Call, Condition, Operation, Recorder, Reply, Seen};
-use crate::trio::{SIZE, Trio};
+use super::history::{Call, Condition, Operation, Recorder, Reply, Seen};
 
 const WRITERS: usize = 4;
 const READERS: usize = 4;
@@ -54,6 +53,10 @@ struct Shared {
     round: AtomicUsize,
     values: AtomicU64,
     stop: AtomicBool,
+    /// The longest that a client rests between two requests.
+    rest: Duration,
+    /// Changes that were asked for.
+    attempts: AtomicUsize,
     /// When each write was acknowledged.
     acknowledged: Mutex<Vec<Instant>>,
     notes: Mutex<Notes>,
@@ -61,11 +64,11 @@ struct Shared {
 }
 
 impl Workload {
-    /// Starts it.
-    pub fn start(trio: &Trio, retries: Retries) -> Self {
+    /// Starts it against the members at `urls`.
+    pub fn start(http: Client, urls: Vec<String>, retries: Retries, rest: Duration) -> Self {
         let shared = Arc::new(Shared {
-            http: trio.http.clone(),
-            urls: (0..SIZE).map(|member| trio.url(member)).collect(),
+            http,
+            urls,
             recorder: Recorder::default(),
             round: AtomicUsize::new(0),
             values: AtomicU64::new(0),
@@ -73,6 +76,8 @@ impl Workload {
             acknowledged: Mutex::new(vec![Instant::now()]),
             notes: Mutex::default(),
             retries,
+            rest,
+            attempts: AtomicUsize::new(0),
         });
         let mut clients = JoinSet::new();
         for number in 0..WRITERS + READERS {
@@ -87,6 +92,16 @@ impl Workload {
         self.shared.round.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many writes were asked for.
+    pub fn attempts(&self) -> usize {
+        self.shared.attempts.load(Ordering::Relaxed)
+    }
+
+    /// How many writes were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.shared.acknowledged.lock().unwrap().len() - 1
+    }
+
     /// When a write was acknowledged for the last time.
     pub fn last_acknowledged(&self) -> Instant {
         *self.shared.acknowledged.lock().unwrap().last().expect("it begins with one")
@@ -97,6 +112,25 @@ impl Workload {
         let acknowledged = self.shared.acknowledged.lock().unwrap();
         let first = acknowledged.partition_point(|at| *at < moment).saturating_sub(1);
         acknowledged[first..].windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
+    /// Reads every key that was ever used once more, so that the history shows what has become of each.
+    pub async fn read_everything(&self) {
+        let mut rng = SmallRng::seed_from_u64(0);
+        for round in 0..=self.shared.round.load(Ordering::Relaxed) {
+            for number in 0..KEYS {
+                let key = format!("r{round}-{number}");
+                loop {
+                    let pending = self.shared.recorder.begin(WRITERS + READERS, &key, Call::Get);
+                    match self.shared.ask(&key, Call::Get, None, &mut rng).await {
+                        Answer::Told(reply) => break pending.end(reply),
+                        Answer::NotDone => pending.never_happened(),
+                        Answer::Doubt(text) | Answer::Surprise(text) => panic!("{key} cannot be read: {text}"),
+                    }
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
     }
 
     /// Lets every client finish what it does.
@@ -129,6 +163,9 @@ async fn client(shared: Arc<Shared>, number: usize, mut rng: SmallRng) {
         let round = shared.round.load(Ordering::Relaxed);
         let key = format!("r{round}-{}", rng.random_range(0..KEYS));
         let call = if is_writer { some_change(&shared, &mut rng, seen) } else { Call::Get };
+        if is_writer {
+            shared.attempts.fetch_add(1, Ordering::Relaxed);
+        }
         let pending = shared.recorder.begin(number, &key, call);
         let idempotency = tries_again.then(|| format!("{number}-{}", rng.random::<u64>()));
         match shared.ask(&key, call, idempotency.as_deref(), &mut rng).await {
@@ -142,7 +179,7 @@ async fn client(shared: Arc<Shared>, number: usize, mut rng: SmallRng) {
             Answer::Doubt(_) => {}
             Answer::Surprise(text) => shared.notes.lock().unwrap().surprises.push(text),
         }
-        sleep(Duration::from_millis(rng.random_range(0..8))).await;
+        sleep(rng.random_range(Duration::ZERO..shared.rest)).await;
     }
 }
 
@@ -172,7 +209,7 @@ impl Shared {
     async fn ask(&self, key: &str, call: Call, idempotency: Option<&str>, rng: &mut SmallRng) -> Answer {
         let mut doubt = None;
         for _ in 0..if idempotency.is_some() { 20 } else { 1 } {
-            let url = format!("{}/v1/kv/{key}", self.urls[rng.random_range(0..SIZE)]);
+            let url = format!("{}/v1/kv/{key}", self.urls[rng.random_range(0..self.urls.len())]);
             match (self.send(&url, call, idempotency).await, &doubt) {
                 (Answer::Doubt(cause), _) => {
                     self.notes.lock().unwrap().doubts.push(cause.clone());

@@ -11,11 +11,13 @@ use futures::StreamExt;
 use reqwest::Client;
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::history::{Call, Operation, Reply, ValueId};
-use crate::support::revisions::revision_of;
-use crate::trio::{SIZE, Trio};
+use super::history::{Call, Operation, Reply, ValueId};
+use super::revisions::revision_of;
+
+/// After so long without a heartbeat, nobody is at the other end.
+const SILENCE: Duration = Duration::from_secs(12);
 
 /// What the watch has told: which key changed at which revision, and to what; `None` for a deleted key.
 #[derive(Debug, Default)]
@@ -38,8 +40,9 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub fn start(trio: &Trio) -> Self {
-        let urls: Vec<_> = (0..SIZE).map(|member| trio.url(member)).collect();
+    #[allow(clippy::disallowed_methods, reason = "a test may spawn as it likes")]
+    /// Follows the members at `urls`, one after the other.
+    pub fn start(urls: Vec<String>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let task = tokio::spawn(async move {
@@ -80,13 +83,16 @@ impl Story {
         self.resumed += 1;
         let mut stream = answer.bytes_stream();
         let mut buffer = Vec::new();
+        let mut heard = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let part = match timeout(Duration::from_millis(500), stream.next()).await {
                 Ok(Some(Ok(part))) => part,
                 Ok(Some(Err(_)) | None) => return,
-                // Quiet; look whether the test is over.
-                Err(_) => continue,
+                // Quiet; look whether the test is over. Nothing says that a machine without power is gone.
+                Err(_) if heard.elapsed() < SILENCE => continue,
+                Err(_) => return,
             };
+            heard = Instant::now();
             buffer.extend_from_slice(&part);
             while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let event: Vec<u8> = buffer.drain(..end + 2).collect();
