@@ -1,0 +1,45 @@
+//! What a person does with kubectl, with a deadline for each.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// The longest that one command may take; those that wait bring a shorter deadline of their own.
+const LONGEST: Duration = Duration::from_mins(4);
+
+/// Runs kubectl. The result is what it printed: its output, or why it was refused.
+pub async fn kubectl(arguments: &[&str]) -> Result<String, String> {
+    kubectl_with_input(arguments, "").await
+}
+
+/// The same, with a document on its standard input.
+pub async fn kubectl_with_input(arguments: &[&str], input: &str) -> Result<String, String> {
+    let mut command = Command::new("kubectl");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("kubectl is there: the ring is run with `make kube`");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let output = timeout(LONGEST, async {
+        // Whoever refuses at once does not read to the end.
+        drop(stdin.write_all(input.as_bytes()).await);
+        drop(stdin);
+        child.wait_with_output().await.unwrap()
+    });
+    let output = output.await.unwrap_or_else(|_| panic!("kubectl {arguments:?} takes more than {LONGEST:?}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// Creates or changes what the documents describe.
+pub async fn apply(yaml: &str) -> Result<String, String> {
+    kubectl_with_input(&["apply", "--server-side", "--filename=-"], yaml).await
+}
+
+/// An object, or a list of them, as JSON.
+pub async fn get(arguments: &[&str]) -> Result<Value, String> {
+    let text = kubectl(&[&["get", "--output=json"], arguments].concat()).await?;
+    Ok(serde_json::from_str(&text).expect("kubectl prints JSON when it is asked to"))
+}

@@ -1,0 +1,21 @@
+//! A real Kubernetes: API server, controllers, scheduler, kubelets and containers, on this machine.
+//!
+//! `cluster/` starts it (its page of help: `cluster/cluster`), `make kube` runs these tests in it, `make kube-up` keeps one
+//! for a person. Tests under `api` need nothing but the API server; those under `faults` break nodes.
+
+#![allow(clippy::print_stdout, reason = "figures are part of what this ring is for")]
+#![allow(clippy::disallowed_methods, reason = "a test may spawn as it likes, and read its own settings")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod api;
+mod faults;
+mod kubectl;
+mod members;
+mod namespace;
+mod nodes;
+mod pods;
+mod serving;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each ring uses a part of what is shared")]
+mod support;
+mod trial;

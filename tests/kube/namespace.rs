@@ -1,0 +1,98 @@
+//! A namespace for one test: it begins empty, lets only restricted pods in, and ends with the test.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+use crate::kubectl::{self, kubectl, kubectl_with_input};
+
+pub struct Namespace {
+    pub name: String,
+}
+
+impl Namespace {
+    /// A namespace whose name begins with `purpose`.
+    pub async fn fresh(purpose: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{purpose}-{}-{number}", std::process::id());
+        let labels = "{pod-security.kubernetes.io/enforce: restricted}";
+        let document = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {labels}}}");
+        kubectl::apply(&document).await.unwrap();
+        Self { name }
+    }
+
+    /// kubectl in this namespace.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        kubectl(&[&["--namespace", &self.name], arguments].concat()).await
+    }
+
+    /// Creates or changes what the documents describe, in this namespace.
+    pub async fn apply(&self, yaml: &str) -> Result<String, String> {
+        let arguments = ["--namespace", &self.name, "apply", "--server-side", "--filename=-"];
+        kubectl_with_input(&arguments, yaml).await
+    }
+
+    pub async fn get(&self, object: &str) -> Result<Value, String> {
+        kubectl::get(&["--namespace", &self.name, object]).await
+    }
+
+    /// Waits until an object is as `until` says, in the words of `kubectl wait --for`.
+    pub async fn wait(&self, object: &str, until: &str, seconds: u32) {
+        let (until, deadline) = (format!("--for={until}"), format!("--timeout={seconds}s"));
+        if let Err(refusal) = self.kubectl(&["wait", object, &until, &deadline]).await {
+            panic!("{object} in {} did not come to {until} within {seconds} s: {refusal}", self.name);
+        }
+    }
+
+    /// Runs a command in a pod; what it printed.
+    pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<String, String> {
+        self.kubectl(&[&["exec", pod, "--"], command].concat()).await
+    }
+
+    pub async fn logs(&self, pod: &str) -> String {
+        self.kubectl(&["logs", pod]).await.unwrap()
+    }
+
+    /// What a person would look at when something is wrong here.
+    fn evidence(&self) -> String {
+        let pods = self.print("get pods --output=name");
+        let logs = pods.lines().flat_map(|pod| {
+            [
+                format!("logs {pod} --all-containers --tail=60"),
+                format!("logs {pod} --all-containers --tail=60 --previous"),
+            ]
+        });
+        let objects = [
+            "get nodes,persistentvolumes,pods,persistentvolumeclaims --output=wide",
+            "get events --sort-by=.lastTimestamp",
+            "describe pods",
+        ];
+        let questions = objects.map(str::to_owned).into_iter().chain(logs);
+        questions.map(|question| format!("--- kubectl {question}\n{}\n", self.print(&question))).collect()
+    }
+
+    /// What kubectl prints here, without the help of a runtime.
+    pub fn print(&self, arguments: &str) -> String {
+        let mut command = Command::new("kubectl");
+        command.args(["--namespace", &self.name, "--request-timeout=20s"]).args(arguments.split(' '));
+        let output = command.output().expect("kubectl is there");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+}
+
+/// A namespace of a test that failed tells all that it knows before it goes.
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let evidence = self.evidence();
+            let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.txt", self.name));
+            fs::write(&path, &evidence).unwrap();
+            println!("{evidence}\n--- all of this is in {}", path.display());
+        }
+        self.print(&format!("delete namespace {} --wait=false", self.name));
+    }
+}

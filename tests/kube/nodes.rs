@@ -1,0 +1,150 @@
+//! The machines under the cluster that the ring runs in, and what can go wrong with them. What a test breaks is whole again
+//! when the test lets go of it.
+
+use std::process::Command;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// How many nodes there are: `node1` to `node3`.
+const SIZE: usize = 3;
+
+/// The cluster's nodes, which one test at a time may break.
+pub struct Nodes {
+    cluster: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Nodes {
+    pub async fn alone() -> Self {
+        static ALONE: Mutex<()> = Mutex::const_new(());
+        let cluster = std::env::var("QUORATE_KUBE_CLUSTER").expect("`make kube` runs the ring in a cluster of its own");
+        Self { cluster, _alone: ALONE.lock().await }
+    }
+
+    /// Ends every process of a node at once.
+    pub fn cut_power(&self, node: usize) -> PowerCut<'_> {
+        self.run("kill", &[&node.to_string()]);
+        PowerCut { nodes: self, node }
+    }
+
+    /// Parts the pod with the address `ip` from other addresses.
+    pub fn partition_pod(&self, node: usize, ip: &str, from: &[String]) -> Partition<'_> {
+        Partition::begin(self, vec!["pod".to_owned(), node.to_string(), ip.to_owned()], from)
+    }
+
+    /// Parts a node, with all that runs on it, from the control plane and from the other nodes with theirs.
+    pub fn partition_node(&self, node: usize) -> Partition<'_> {
+        let others = (1..=SIZE).filter(|other| *other != node);
+        let addresses = others.flat_map(|other| [format!("10.89.0.1{other}"), format!("10.244.{other}.0/24")]);
+        let from: Vec<_> = addresses.chain(["10.89.0.1".to_owned()]).collect();
+        Partition::begin(self, vec!["node".to_owned(), node.to_string()], &from)
+    }
+
+    /// Moves all pods away from a node that is still well, as before a repair.
+    pub fn drain(&self, node: usize) -> Drained {
+        let drained = Drained { node: format!("node{node}") };
+        drained.kubectl(&["drain", "--timeout=2m"]);
+        drained
+    }
+
+    /// Kills the API server.
+    pub fn stop_api(&self) -> Outage<'_> {
+        self.run("stop-api", &[]);
+        Outage { nodes: self }
+    }
+
+    /// Runs a command in a node; what it printed.
+    pub fn in_node(&self, node: usize, command: &[&str]) -> String {
+        self.run("node", &[&[node.to_string().as_str()], command].concat())
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> String {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster");
+        let output = Command::new(script).args([command, &self.cluster]).args(arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "cluster {command} {arguments:?}: {}: {errors}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// A node without power.
+pub struct PowerCut<'a> {
+    nodes: &'a Nodes,
+    node: usize,
+}
+
+impl Drop for PowerCut<'_> {
+    fn drop(&mut self) {
+        self.nodes.run("boot", &[&self.node.to_string()]);
+    }
+}
+
+/// A time without an API server.
+pub struct Outage<'a> {
+    nodes: &'a Nodes,
+}
+
+impl Drop for Outage<'_> {
+    fn drop(&mut self) {
+        self.nodes.run("start-api", &[]);
+    }
+}
+
+/// A node that takes no pods.
+pub struct Drained {
+    node: String,
+}
+
+impl Drained {
+    fn kubectl(&self, arguments: &[&str]) {
+        let output = Command::new("kubectl").args(arguments).arg(&self.node).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {arguments:?}: {}: {errors}", output.status);
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        self.kubectl(&["uncordon"]);
+    }
+}
+
+/// A node or a pod that cannot reach some addresses, nor be reached from there.
+pub struct Partition<'a> {
+    nodes: &'a Nodes,
+    /// What makes the script run a command there.
+    place: Vec<String>,
+}
+
+impl<'a> Partition<'a> {
+    fn begin(nodes: &'a Nodes, place: Vec<String>, from: &[String]) -> Self {
+        let rules = from
+            .iter()
+            .map(|ip| format!("iptables -A PARTITION -s {ip} -j DROP; iptables -A PARTITION -d {ip} -j DROP"));
+        let rules: Vec<_> = rules.collect();
+        let partition = Self { nodes, place };
+        partition.shell(&format!("set -e; iptables -N PARTITION; {}", rules.join("; ")));
+        partition.shell("for chain in INPUT FORWARD OUTPUT; do iptables -I $chain -j PARTITION || exit; done");
+        partition
+    }
+
+    /// How many packets it has kept from arriving.
+    pub fn dropped(&self) -> u64 {
+        let table = self.shell("iptables -vnxL PARTITION");
+        let counts = table.lines().filter(|line| line.contains("DROP"));
+        counts.map(|line| line.split_whitespace().next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    fn shell(&self, script: &str) -> String {
+        let (command, place) = self.place.split_first().expect("a pod or a node");
+        let place = place.iter().map(String::as_str);
+        self.nodes.run(command, &place.chain(["sh", "-c", script]).collect::<Vec<_>>())
+    }
+}
+
+impl Drop for Partition<'_> {
+    fn drop(&mut self) {
+        self.shell("for chain in INPUT FORWARD OUTPUT; do iptables -D $chain -j PARTITION || exit; done");
+        self.shell("iptables -F PARTITION && iptables -X PARTITION");
+    }
+}

@@ -1,0 +1,47 @@
+//! Pods on the nodes: what any other test with members in pods stands on.
+
+use crate::namespace::Namespace;
+
+/// Three restricted pods that wait, one on each node if they can.
+const WAITING: &str = r"
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: waiting}
+spec:
+  replicas: 3
+  podManagementPolicy: Parallel
+  selector: {matchLabels: {app: waiting}}
+  template:
+    metadata: {labels: {app: waiting}}
+    spec:
+      topologySpreadConstraints:
+        - {topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: waiting}}}
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: waiting
+          image: quorate.test/pause:1
+          imagePullPolicy: Never
+          securityContext:
+            {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+";
+
+#[tokio::test]
+async fn restricted_pods_run_on_every_node_and_tell_what_they_do() {
+    let namespace = Namespace::fresh("pods").await;
+    namespace.apply(WAITING).await.unwrap();
+    namespace.wait("statefulset/waiting", "jsonpath={.status.readyReplicas}=3", 60).await;
+    let pods = namespace.get("pods").await.unwrap();
+    let mut nodes: Vec<_> = pods["items"].as_array().unwrap().iter().map(|pod| &pod["spec"]["nodeName"]).collect();
+    nodes.dedup();
+    assert_eq!(nodes.len(), 3, "they are on {nodes:?}");
+    assert_eq!(namespace.logs("waiting-0").await, "waiting");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_restricted_is_refused() {
+    let namespace = Namespace::fresh("pods").await;
+    let refusal =
+        namespace.kubectl(&["run", "root", "--image=quorate.test/pause:1", "--privileged"]).await.unwrap_err();
+    assert!(refusal.contains("violates PodSecurity \"restricted"), "{refusal}");
+}

@@ -1,0 +1,112 @@
+//! Members in pods that clients work with while something breaks, and what must be true of them afterwards.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::members::{Agreement, Members, PATIENCE};
+use crate::nodes::Nodes;
+use crate::support::linearizability::{self, Verdict};
+use crate::support::revisions;
+use crate::support::watcher::Watcher;
+use crate::support::workload::{Retries, Workload};
+
+/// Writes that must be acknowledged before and after a fault.
+const WRITES: usize = 100;
+
+/// The longest that a client rests between two requests: the members share two processors with all of Kubernetes.
+const REST: Duration = Duration::from_millis(40);
+
+/// How long clients use the same keys: histories of one key stay short.
+const ROUND: Duration = Duration::from_secs(2);
+
+pub struct Trial {
+    workload: Workload,
+    watcher: Watcher,
+    // Dropped after what has gone wrong with the nodes, and before they are free for the next test.
+    pub members: Members,
+    pub nodes: Nodes,
+}
+
+impl Trial {
+    /// New members, with four writers, four readers and a watch at work.
+    pub async fn begin() -> Self {
+        let nodes = Nodes::alone().await;
+        let members = Members::running().await;
+        members.whole().await;
+        let (dial, whole) = (Duration::from_secs(1), Duration::from_secs(5));
+        let http = Client::builder().connect_timeout(dial).timeout(whole).build().unwrap();
+        let workload = Workload::start(http, members.urls(), Retries::EveryOtherWriter, REST);
+        let watcher = Watcher::start(members.urls());
+        Self { workload, watcher, members, nodes }
+    }
+
+    /// Lets something go wrong, given what the members agree on, and waits until it is over and all is whole again.
+    pub async fn survives(&self, fault: &str, inject: impl AsyncFnOnce(&Agreement)) -> Agreement {
+        self.acknowledged_more(WRITES).await;
+        let before = self.members.whole().await;
+        let (acknowledged, attempts, began) = (self.workload.acknowledged(), self.workload.attempts(), Instant::now());
+        self.with_rounds(inject(&before)).await;
+        let (injected, tried, done) = (began.elapsed(), self.workload.attempts(), self.workload.acknowledged());
+        let after = self.members.whole().await;
+        let whole = began.elapsed();
+        self.acknowledged_more(WRITES).await;
+        println!(
+            "{fault}: {acknowledged} writes acknowledged before; in {injected:.1?} {} tried and {} acknowledged, the longest \
+             pause {:.1?}; whole again after {whole:.1?}; {} acknowledged afterwards; Raft leader quorate-{} -> quorate-{}",
+            tried - attempts,
+            done - acknowledged,
+            self.workload.longest_pause_since(began),
+            self.workload.acknowledged() - done,
+            before.leader,
+            after.leader,
+        );
+        assert!(tried > attempts, "nobody tried to write while it lasted");
+        assert_eq!(after.cluster, before.cluster, "it is another cluster");
+        assert!(after.revision >= before.revision, "from revision {} back to {}", before.revision, after.revision);
+        after
+    }
+
+    /// Waits until so many more writes are acknowledged.
+    pub async fn acknowledged_more(&self, writes: usize) {
+        let enough = self.workload.acknowledged() + writes;
+        let deadline = Instant::now() + PATIENCE;
+        self.with_rounds(async {
+            while self.workload.acknowledged() < enough {
+                assert!(Instant::now() < deadline, "{writes} writes are not acknowledged within {PATIENCE:?}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Ends the work and holds everything that clients were told against the promises.
+    pub async fn judge(self) {
+        self.workload.read_everything().await;
+        let (operations, notes) = self.workload.stop().await;
+        let story = self.watcher.stop().await;
+        let unknown = operations.iter().filter(|operation| operation.returned.is_none()).count();
+        println!("{} operations, {unknown} of unknown outcome; a watch told {} changes", operations.len(), story.len());
+        assert!(notes.surprises.is_empty(), "no client should be told this: {:#?}", notes.surprises);
+        assert!(story.faults.is_empty(), "the watch is broken: {:#?}", story.faults);
+        let misses = story.misses(&operations);
+        assert!(misses.is_empty(), "{} acknowledged writes are not in the watch: {:#?}", misses.len(), misses.first());
+        assert_eq!(linearizability::check(&operations), Verdict::Linearizable);
+        revisions::check(&operations).unwrap();
+    }
+
+    /// Goes on with new keys again and again while something lasts.
+    async fn with_rounds(&self, lasting: impl Future<Output = ()>) {
+        let mut rounds = interval(ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(lasting);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut lasting => return,
+                _ = rounds.tick() => self.workload.next_round(),
+            }
+        }
+    }
+}
