@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::kubectl::kubectl;
-use crate::members::{Agreement, Members, PATIENCE, SIZE, name};
-use crate::nodes::Nodes;
+use crate::members::{Agreement, Members, PATIENCE, Place, SIZE, name};
+use crate::nodes::{Nodes, Partition};
 use crate::support::effort::Effort;
 use crate::trial::Trial;
 
@@ -24,22 +24,16 @@ async fn succeeded(trial: &Trial, lost: usize) -> Agreement {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_each_pod_in_turn_loses_nothing() {
+async fn deleting_pods_one_after_the_other_and_all_at_once_loses_nothing() {
     let trial = Trial::begin().await;
     for member in 0..SIZE {
         let fault = format!("{} deleted", name(member));
         trial.survives(&fault, async |_| replaced(&trial, &[member]).await).await;
     }
-    trial.judge().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn deleting_all_pods_at_once_loses_nothing_although_their_addresses_change() {
-    let trial = Trial::begin().await;
     let before = trial.members.places().await;
     trial.survives("all pods deleted at once", async |_| replaced(&trial, &[0, 1, 2]).await).await;
     for (before, after) in before.iter().zip(trial.members.places().await) {
-        assert_ne!(before.ip, after.ip);
+        assert_ne!(before.ip, after.ip, "it should be another address");
     }
     trial.judge().await;
 }
@@ -73,31 +67,31 @@ async fn cutting_the_power_of_the_raft_leaders_node_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parting_the_raft_leader_from_the_others_loses_nothing() {
+async fn parting_the_raft_leader_or_its_whole_node_from_the_others_loses_nothing() {
     let trial = Trial::begin().await;
-    let part = async |before: &Agreement| {
-        let places = trial.members.places().await;
-        let from: Vec<_> = others(before.leader).into_iter().map(|other| places[other].ip.clone()).collect();
-        let leader = &places[before.leader];
-        let partition = trial.nodes.partition_pod(leader.node, &leader.ip, &from);
-        succeeded(&trial, before.leader).await;
-        assert!(partition.dropped() > 0, "nothing was kept from arriving");
-    };
-    trial.survives("the Raft leader parted from the others", part).await;
+    trial.survives("the Raft leader parted", async |before| parted(&trial, before.leader, pod_partition).await).await;
+    trial
+        .survives("the Raft leader's node parted", async |before| parted(&trial, before.leader, node_partition).await)
+        .await;
     trial.judge().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn parting_the_raft_leaders_node_from_all_others_loses_nothing() {
-    let trial = Trial::begin().await;
-    let part = async |before: &Agreement| {
-        let node = trial.members.places().await[before.leader].node;
-        let partition = trial.nodes.partition_node(node);
-        succeeded(&trial, before.leader).await;
-        assert!(partition.dropped() > 0, "nothing was kept from arriving");
-    };
-    trial.survives("the Raft leader's node parted from all others", part).await;
-    trial.judge().await;
+type Parting = for<'a> fn(&'a Nodes, &[Place], usize) -> Partition<'a>;
+
+fn pod_partition<'a>(nodes: &'a Nodes, places: &[Place], member: usize) -> Partition<'a> {
+    let from: Vec<_> = others(member).into_iter().map(|other| places[other].ip.clone()).collect();
+    nodes.partition_pod(places[member].node, &places[member].ip, &from)
+}
+
+fn node_partition<'a>(nodes: &'a Nodes, places: &[Place], member: usize) -> Partition<'a> {
+    nodes.partition_node(places[member].node)
+}
+
+/// Parts the Raft leader from the others until they have another one.
+async fn parted(trial: &Trial, leader: usize, parting: Parting) {
+    let partition = parting(&trial.nodes, &trial.members.places().await, leader);
+    succeeded(trial, leader).await;
+    assert!(partition.dropped() > 0, "nothing was kept from arriving");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,9 +121,7 @@ async fn without_the_api_server_the_members_come_through_all_of_this() {
         succeeded(&trial, before.leader).await;
         let now = trial.members.agree(&[0, 1, 2]).await;
 
-        let from: Vec<_> = others(now.leader).into_iter().map(|other| places[other].ip.clone()).collect();
-        let leader = &places[now.leader];
-        let partition = trial.nodes.partition_pod(leader.node, &leader.ip, &from);
+        let partition = pod_partition(&trial.nodes, &places, now.leader);
         succeeded(&trial, now.leader).await;
         drop(partition);
         let now = trial.members.agree(&[0, 1, 2]).await;

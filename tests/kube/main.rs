@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod api;
+mod clusters;
 mod faults;
 mod kubectl;
 mod members;

@@ -3,7 +3,7 @@
 use crate::namespace::Namespace;
 
 /// Three restricted pods that wait, one on each node if they can.
-const WAITING: &str = r"
+pub const WAITING: &str = r"
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: waiting}

@@ -16,7 +16,7 @@ use crate::support::workload::{Retries, Workload};
 const WRITES: usize = 100;
 
 /// The longest that a client rests between two requests: the members share two processors with all of Kubernetes.
-const REST: Duration = Duration::from_millis(40);
+const REST: Duration = Duration::from_millis(20);
 
 /// How long clients use the same keys: histories of one key stay short.
 const ROUND: Duration = Duration::from_secs(2);
@@ -53,8 +53,8 @@ impl Trial {
         let whole = began.elapsed();
         self.acknowledged_more(WRITES).await;
         println!(
-            "{fault}: {acknowledged} writes acknowledged before; in {injected:.1?} {} tried and {} acknowledged, the longest \
-             pause {:.1?}; whole again after {whole:.1?}; {} acknowledged afterwards; Raft leader quorate-{} -> quorate-{}",
+            "{fault}: {acknowledged} writes acknowledged before; {} changes tried and {} writes acknowledged in {injected:.1?}, \
+             none for at most {:.1?}; whole again after {whole:.1?}; {} acknowledged since; Raft leader quorate-{} -> quorate-{}",
             tried - attempts,
             done - acknowledged,
             self.workload.longest_pause_since(began),
