@@ -204,6 +204,29 @@ async fn a_newcomer_edits_breaks_kills_and_deletes_and_is_told_what_happens() {
 }
 
 #[test]
+fn a_second_dev_on_the_same_state_folder_is_refused_at_once() {
+    let mut dev = Dev::start(2);
+    dev.wait_for(&["default/web is served in version 1 by 3 of 3 members"]);
+    let second = Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .arg("dev")
+        .arg(dev.path("resources"))
+        .arg("--fresh")
+        .arg("--state")
+        .arg(dev.path("state"))
+        .args(["--base-port", &free_base_port(3).to_string()])
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1), "{told}");
+    assert!(told.contains("is in use by another `quorate dev`; stop that one, or name another folder"), "{told}");
+    // The first goes on as if nothing had been.
+    write_config(&dev.path("resources/web.yaml"), "second");
+    dev.wait_for(&["default/web is served in version 2 by 3 of 3 members"]);
+}
+
+#[test]
 fn the_members_stop_when_dev_itself_is_killed() {
     let mut dev = Dev::start(1);
     dev.wait_for(&["default/web is served in version 1 by 3 of 3 members"]);

@@ -1,10 +1,11 @@
 //! Names, ports and folders of the three members, and whether they can be used.
 
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tokio::net::TcpListener;
 
 use crate::cli::Failure;
@@ -12,6 +13,16 @@ use crate::settings::args::DevArgs;
 
 /// Three members survive the loss of one.
 const MEMBERS: u16 = 3;
+
+/// In the state folder; held by the one program that uses the folder.
+const LOCK: &str = "lock";
+
+/// The state folder, which belongs to this program while this lives.
+#[derive(Debug)]
+pub struct StateFolder {
+    /// Held for its lock, which ends with the process at the latest.
+    _lock: File,
+}
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -43,7 +54,7 @@ impl Layout {
     ///
     /// # Errors
     /// With what to do about it.
-    pub async fn prepare(args: &DevArgs) -> Result<Self, Failure> {
+    pub async fn prepare(args: &DevArgs) -> Result<(Self, StateFolder), Failure> {
         let layout = Self::new(args);
         if !layout.resources.is_dir() {
             let folder = layout.resources.display();
@@ -56,8 +67,8 @@ impl Layout {
                 check_port(address).await?;
             }
         }
-        layout.prepare_state(&args.state, args.fresh).map_err(Failure::failed)?;
-        Ok(layout)
+        let state = layout.prepare_state(&args.state, args.fresh).map_err(Failure::failed)?;
+        Ok((layout, state))
     }
 
     fn new(args: &DevArgs) -> Self {
@@ -77,14 +88,22 @@ impl Layout {
     }
 
     /// Only what a member keeps is ever removed, whatever else stands in the folder.
-    fn prepare_state(&self, state: &Path, fresh: bool) -> anyhow::Result<()> {
+    fn prepare_state(&self, state: &Path, fresh: bool) -> anyhow::Result<StateFolder> {
         let advice = || format!("the state folder {} cannot be used; name another with --state", state.display());
         fs::create_dir_all(state).with_context(advice)?;
+        let lock = File::create(state.join(LOCK)).with_context(advice)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "the state folder {} is in use by another `quorate dev`; stop that one, or name another folder with --state",
+                state.display()
+            ),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(advice),
+        }
         for member in self.members.iter().filter(|_| fresh) {
             remove(&member.data).with_context(advice)?;
         }
-        let probe = state.join(".writable");
-        fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)).with_context(advice)
+        Ok(StateFolder { _lock: lock })
     }
 
     /// What every member is told of all of them.
@@ -134,6 +153,19 @@ mod tests {
         Layout::new(&args(folder.path(), 17_400)).prepare_state(folder.path(), true).expect("prepared");
         assert!(!folder.path().join("quorate-1").exists());
         assert!(folder.path().join("mine").exists());
+    }
+
+    #[test]
+    fn a_state_folder_has_one_user_and_another_empties_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let layout = Layout::new(&args(folder.path(), 17_400));
+        let held = layout.prepare_state(folder.path(), false).expect("the first");
+        fs::create_dir(folder.path().join("quorate-1")).expect("created");
+        let error = layout.prepare_state(folder.path(), true).expect_err("in use").to_string();
+        assert!(error.contains("is in use by another `quorate dev`") && error.contains("--state"), "{error}");
+        assert!(folder.path().join("quorate-1").exists());
+        drop(held);
+        layout.prepare_state(folder.path(), true).expect("free again");
     }
 
     #[test]

@@ -44,7 +44,8 @@ enum Happening {
 }
 
 pub async fn run(args: DevArgs) -> Result<(), Failure> {
-    let layout = Layout::prepare(&args).await?;
+    // The folder is kept to the end, so that a second program does not take it.
+    let (layout, _state) = Layout::prepare(&args).await?;
     let mut stops = Stops::listen()?;
     let (tasks, mut failures) = Tasks::new();
     // Every task has at most one message on its way, and there are fewer than ten.
