@@ -2,7 +2,7 @@
 //! connection. The line dials when there is something to send, dials again after a bounded pause when that fails, and tells
 //! every caller whether its request has left this member.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::connection::{HELLO_TIME, PING_AFTER, QUEUE, SILENCE, WINDOW, write_fr
 use super::frame::{BODY_LIMIT, Frame, FrameReader, HELLO_LIMIT, Kind};
 use super::hello::{Hello, Introduction, Refusal, recognize};
 use super::metrics::TransportMetrics;
+use super::reachability::Reachability;
 use super::tls::{Layer, Stream};
 use super::{Inbox, Lane, NetworkError, Peer};
 use crate::encoding::{Decode, Encode};
@@ -121,6 +122,7 @@ pub(super) struct Dialler {
     pub(super) layer: Layer,
     pub(super) inbox: Arc<dyn Inbox>,
     pub(super) metrics: TransportMetrics,
+    pub(super) reachability: Reachability,
     pub(super) stopping: CancellationToken,
 }
 
@@ -152,7 +154,6 @@ async fn run(dialler: Dialler, mut queue: mpsc::Receiver<Call>) {
 /// Connects whenever there is something to send, until nothing was for long.
 async fn serve(dialler: &Dialler, queue: &mut mpsc::Receiver<Call>) {
     let mut pause = FIRST_PAUSE;
-    let mut trouble = Trouble::default();
     let mut next = None;
     loop {
         let call = match next.take() {
@@ -167,7 +168,7 @@ async fn serve(dialler: &Dialler, queue: &mut mpsc::Receiver<Call>) {
         let began = Instant::now();
         let cause = match dialled.unwrap_or_else(|_| Err("nobody answered in time".to_owned())) {
             Ok(connected) => {
-                if trouble.ends() {
+                if dialler.reachability.reached() {
                     tracing::info!(peer, %lane, "connected again");
                 }
                 match converse(dialler, connected, call, queue).await {
@@ -186,33 +187,13 @@ async fn serve(dialler: &Dialler, queue: &mut mpsc::Receiver<Call>) {
             }
         };
         pause = if began.elapsed() >= GOOD_LIFE { FIRST_PAUSE } else { pause };
-        if trouble.is_new(&cause) {
+        if dialler.reachability.lost(&cause) {
             tracing::warn!(peer, address = dialler.peer.address(), %lane, cause, "no connection");
         }
         refuse_until(&dialler.peer, &cause, queue, began.max(Instant::now()) + pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
-
-/// What was said about a connection that does not come about. A machine that is gone is seen in several ways that take turns
-/// (no answer, no route, no name), so each of them is said once until the connection stands.
-#[derive(Debug, Default)]
-struct Trouble(BTreeSet<String>);
-
-impl Trouble {
-    /// Whether a cause is still to be said.
-    fn is_new(&mut self, cause: &str) -> bool {
-        self.0.len() < CAUSES && self.0.insert(cause.to_owned())
-    }
-
-    /// The connection stands; whether there was trouble before.
-    fn ends(&mut self) -> bool {
-        !std::mem::take(&mut self.0).is_empty()
-    }
-}
-
-/// More than the ways in which a connection can fail.
-const CAUSES: usize = 16;
 
 /// Fails what comes until it is time to dial again: a caller learns at once that there is no connection.
 async fn refuse_until(peer: &Peer, cause: &str, queue: &mut mpsc::Receiver<Call>, until: Instant) {
@@ -353,22 +334,5 @@ async fn send(
         if frames.send(Frame { kind: Kind::Request, number, body: call.request }).await.is_err() {
             return gone();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn causes_that_take_turns_are_each_said_once_until_the_connection_stands() {
-        let mut trouble = Trouble::default();
-        assert!(!trouble.ends(), "there was none");
-        let turns = ["no answer", "no route", "no answer", "no route", "no name"];
-        assert_eq!(turns.map(|cause| trouble.is_new(cause)), [true, true, false, false, true]);
-        assert!(trouble.ends());
-        assert!(trouble.is_new("no route"), "this is another outage");
-        let many = (0..100).filter(|number| trouble.is_new(&number.to_string()));
-        assert_eq!(many.count(), CAUSES - 1);
     }
 }

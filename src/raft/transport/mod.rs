@@ -11,6 +11,7 @@ mod connection;
 mod frame;
 pub mod hello;
 mod metrics;
+mod reachability;
 mod server;
 mod tcp;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::client::{Dialler, Line};
 use super::metrics::TransportMetrics;
+use super::reachability::Reachability;
 use super::server::Server;
 use super::tls::Layer;
 use super::{Inbox, Lane, Network, NetworkError, Peer};
@@ -44,6 +45,8 @@ struct Open {
     inbox: Arc<dyn Inbox>,
     tasks: Tasks,
     lines: BTreeMap<LineKey, Line>,
+    /// By the name of the peer.
+    reachabilities: BTreeMap<String, Reachability>,
 }
 
 /// A member that moves or is replaced gets new lines, and the old ones end when nobody uses them.
@@ -106,6 +109,7 @@ impl TcpNetwork {
             layer: self.layer.clone(),
             inbox: Arc::clone(&open.inbox),
             metrics: self.metrics.clone(),
+            reachability: open.reachabilities.entry(peer.name().to_owned()).or_default().clone(),
             stopping: open.tasks.stopping(),
         });
         open.tasks.spawn("line to a member", Exit::Normal, task);
@@ -125,7 +129,8 @@ impl Network for TcpNetwork {
             tasks: tasks.clone(),
         };
         tasks.spawn("member port", Exit::Fatal, server.accept(listener));
-        *self.opened() = Some(Open { inbox, tasks: tasks.clone(), lines: BTreeMap::new() });
+        *self.opened() =
+            Some(Open { inbox, tasks: tasks.clone(), lines: BTreeMap::new(), reachabilities: BTreeMap::new() });
     }
 
     fn call(
