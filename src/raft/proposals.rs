@@ -21,6 +21,10 @@ use crate::types::LogIndex;
 /// Commands in flight on one member. More only wait for one another; whoever comes then is told to come back.
 pub(super) const IN_FLIGHT: usize = 2048;
 
+/// The longest command that is proposed. The largest request (1.5 MiB) makes one that is a little longer than itself; an entry
+/// that did not fit into a message could never reach another member, nor could anything behind it.
+const LONGEST: usize = 4 << 20;
+
 /// How long to wait before another try, unless the status changes first.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -32,6 +36,7 @@ const REST: Duration = Duration::from_millis(1);
 impl Member {
     /// Proposes through whoever leads, and waits until the command is applied here too.
     pub(super) async fn propose(&self, proposal: Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
+        check_length(&proposal)?;
         let Ok(_permit) = self.proposals.try_acquire() else {
             return Err(ProposeError::NotApplied(Unavailable::Overloaded));
         };
@@ -64,6 +69,7 @@ impl Member {
 
     /// Proposes on this member only, for a duty and for another member that takes this one for the Raft leader.
     pub(super) async fn propose_here(&self, proposal: Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
+        check_length(&proposal)?;
         let raft = self.running().map_err(ProposeError::NotApplied)?;
         if !self.leads() {
             return Err(ProposeError::NotApplied(Unavailable::NotRaftLeader));
@@ -167,6 +173,16 @@ impl Member {
             }
         }
     }
+}
+
+/// Refuses what could not be replicated.
+fn check_length(proposal: &Proposal) -> Result<(), ProposeError> {
+    let length = proposal.0.len();
+    if length <= LONGEST {
+        return Ok(());
+    }
+    let text = format!("the command has {length} bytes, and at most {LONGEST} can be replicated");
+    Err(ProposeError::NotApplied(Unavailable::Failed(text)))
 }
 
 /// Whether a command that was not applied may be tried again at once.

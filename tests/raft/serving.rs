@@ -178,6 +178,18 @@ async fn a_member_that_is_far_behind_gets_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_too_long_for_a_message_is_refused_everywhere_and_stops_nobody() {
+    let cluster = Cluster::founded(&NAMES).await;
+    let long = "x".repeat(4 << 20);
+    for text in NAMES {
+        let refused = cluster.raft(text).propose(put("k", &long), soon()).await.unwrap_err();
+        assert!(matches!(refused, ProposeError::NotApplied(Unavailable::Failed(_))), "{refused:?}");
+        assert!(refused.to_string().ends_with("and at most 4194304 can be replicated"), "{refused}");
+        cluster.raft(text).propose(put("k", "short"), soon()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_reads_share_few_rounds() {
     let cluster = Cluster::founded(&NAMES).await;
     let leader = cluster.leader().await;
