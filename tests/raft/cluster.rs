@@ -153,7 +153,7 @@ impl Cluster {
     }
 
     /// The member's directory, once the one that used it before has let go of it.
-    async fn volume(&self, text: &str) -> Arc<DiskVolume> {
+    pub async fn volume(&self, text: &str) -> Arc<DiskVolume> {
         let path = self.directory(text);
         let opened = async {
             loop {
