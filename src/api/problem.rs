@@ -172,7 +172,12 @@ impl Problem {
     /// One part of the request is wrong.
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { pointer: pointer.into(), detail: detail.into() };
-        let mut problem = Self::new(ProblemKind::InvalidRequest, format!("{}: {}", error.pointer, error.detail));
+        let detail = match error.pointer.as_str() {
+            // The pointer to the body as a whole.
+            "" => error.detail.clone(),
+            pointer => format!("{pointer}: {}", error.detail),
+        };
+        let mut problem = Self::new(ProblemKind::InvalidRequest, detail);
         problem.errors.push(error);
         problem
     }

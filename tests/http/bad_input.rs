@@ -224,6 +224,9 @@ fn complaint(case: &Case, answer: &Answer) -> Option<String> {
         return Some(format!("type {}", problem["type"]));
     }
     let detail = problem["detail"].as_str().unwrap_or_default();
+    if detail.starts_with(':') {
+        return Some("the detail begins with the name of nothing".to_owned());
+    }
     if !detail.contains(case.says) {
         return Some(format!("the detail does not say {:?}", case.says));
     }
