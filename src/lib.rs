@@ -1,6 +1,6 @@
 //! Quorate: leader election and replicated configuration for Kubernetes.
 //!
-//! Data flows one way, and a layer imports only from layers below it (`tests/shape.rs` enforces that):
+//! Data flows one way, and a layer imports only from layers below it (`tests/shape` enforces that):
 //!
 //! ```text
 //!  HTTP request -> api --.                                               .-> api (reply, watch stream)
