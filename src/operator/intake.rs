@@ -54,10 +54,35 @@ struct Intake<'a> {
     resources: &'a Arc<Resources>,
     coordinator: &'a Coordinator,
     leadership: Leadership,
-    /// What was told to be wrong, so that it is told once.
-    told: BTreeSet<Problem>,
-    /// What was gone when last looked.
-    gone: BTreeSet<ConfigId>,
+    told: Told,
+    gone: Gone,
+}
+
+/// What was told to be wrong, so that it is told once.
+#[derive(Debug, Default)]
+struct Told(BTreeSet<Problem>);
+
+impl Told {
+    /// Takes what is wrong now; gives what is newly wrong and what is wrong no more.
+    fn replace(&mut self, problems: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
+        let before = std::mem::replace(&mut self.0, problems.into_iter().collect());
+        (self.0.difference(&before).cloned().collect(), before.difference(&self.0).cloned().collect())
+    }
+}
+
+/// What was gone when last looked.
+#[derive(Debug, Default)]
+struct Gone(BTreeSet<ConfigId>);
+
+impl Gone {
+    /// Takes the deletes of what was there at the last look out of the plan; whether there were any.
+    fn set_aside_what_is_new(&mut self, todo: &mut Plan) -> bool {
+        let gone: BTreeSet<_> = todo.deletes.keys().cloned().collect();
+        todo.deletes.retain(|config, _| self.0.contains(config));
+        let unsure = gone.len() > todo.deletes.len();
+        self.0 = gone;
+        unsure
+    }
 }
 
 /// When to look again.
@@ -68,7 +93,7 @@ enum Next {
 
 impl<'a> Intake<'a> {
     fn new(resources: &'a Arc<Resources>, coordinator: &'a Coordinator, leadership: Leadership) -> Self {
-        Self { resources, coordinator, leadership, told: BTreeSet::new(), gone: BTreeSet::new() }
+        Self { resources, coordinator, leadership, told: Told::default(), gone: Gone::default() }
     }
 
     /// Looks, acts, and waits for a reason to look again.
@@ -93,7 +118,7 @@ impl<'a> Intake<'a> {
     async fn act(&mut self, content: FolderContent) -> Next {
         let FolderContent { desired, mut problems } = content;
         let mut todo = plan(&desired, self.coordinator.state().configs());
-        let unsure = self.set_aside_what_is_newly_gone(&mut todo);
+        let unsure = self.gone.set_aside_what_is_new(&mut todo);
         let results = self.propose(todo).await;
         let mut again = false;
         for (config, result) in results {
@@ -118,15 +143,6 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Takes the deletes of what was there at the last look out of the plan; whether there were any.
-    fn set_aside_what_is_newly_gone(&mut self, todo: &mut Plan) -> bool {
-        let gone: BTreeSet<_> = todo.deletes.keys().cloned().collect();
-        todo.deletes.retain(|config, _| self.gone.contains(config));
-        let unsure = gone.len() > todo.deletes.len();
-        self.gone = gone;
-        unsure
-    }
-
     async fn propose(&self, todo: Plan) -> BTreeMap<ConfigId, Result<Written<Effect>, CoordinatorError>> {
         let actions = todo.puts.into_iter().chain(todo.deletes);
         let propose = |(config, action): (ConfigId, Action)| async {
@@ -138,14 +154,13 @@ impl<'a> Intake<'a> {
 
     /// Logs what is newly wrong, and what is right again.
     fn tell(&mut self, problems: Vec<Problem>) {
-        let problems: BTreeSet<_> = problems.into_iter().collect();
-        for problem in problems.difference(&self.told) {
+        let (new, ended) = self.told.replace(problems);
+        for problem in new {
             warn!(%problem, "a resource is wrong; the last good version stays");
         }
-        for problem in self.told.difference(&problems) {
+        for problem in ended {
             info!(%problem, "a problem with a resource is gone");
         }
-        self.told = problems;
     }
 }
 
@@ -171,5 +186,47 @@ fn log_done(config: &ConfigId, effect: &Effect) {
         | Effect::Transacted { .. }
         | Effect::RequestsForgotten { .. }
         | Effect::Compacted { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::command::ConfigCondition;
+    use crate::operator::documents::Place;
+    use crate::types::{ConfigName, Namespace};
+
+    fn deleting(names: &[&str]) -> Plan {
+        let deletes = names.iter().map(|name| {
+            let namespace = Namespace::new("default").expect("a label");
+            let config = ConfigId { namespace, name: ConfigName::new(*name).expect("a name") };
+            (config.clone(), Action::DeleteConfig { config, only_if: ConfigCondition::Always })
+        });
+        Plan { puts: BTreeMap::new(), deletes: deletes.collect() }
+    }
+
+    #[test]
+    fn only_what_is_gone_at_two_looks_in_a_row_is_deleted() {
+        let mut gone = Gone::default();
+        let mut look = |names: &[&str]| {
+            let mut todo = deleting(names);
+            let unsure = gone.set_aside_what_is_new(&mut todo);
+            (todo == deleting(&[]), todo == deleting(&["one"]), unsure)
+        };
+        assert_eq!(look(&["one"]), (true, false, true), "perhaps an editor is replacing the file");
+        assert_eq!(look(&[]), (true, false, false), "it was");
+        assert_eq!(look(&["one"]), (true, false, true), "that was another time");
+        assert_eq!(look(&["one", "two"]), (false, true, true));
+        assert_eq!(look(&[]), (true, false, false));
+    }
+
+    #[test]
+    fn a_problem_is_told_once_and_so_is_its_end() {
+        let problem = |line| Place { file: "a.yaml".into(), document: 1, line }.problem("wrong".to_owned());
+        let mut told = Told::default();
+        assert_eq!(told.replace(vec![problem(1), problem(2)]), (vec![problem(1), problem(2)], vec![]));
+        assert_eq!(told.replace(vec![problem(2), problem(1)]), (vec![], vec![]));
+        assert_eq!(told.replace(vec![problem(2), problem(3)]), (vec![problem(3)], vec![problem(1)]));
+        assert_eq!(told.replace(vec![]), (vec![], vec![problem(2), problem(3)]));
     }
 }
