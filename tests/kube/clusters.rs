@@ -54,13 +54,14 @@ fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
         let second = scope.spawn(|| Cluster::up("second"));
         (Cluster::up("first"), second.join().unwrap())
     });
-    first.kubectl(&["create", "namespace", "only-here"]);
+    let namespace = ["--namespace", &first.name];
+    first.kubectl(&["create", "namespace", &first.name]);
     let yaml = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waiting.yaml");
     fs::write(&yaml, WAITING).unwrap();
-    first.kubectl(&["apply", "--filename", yaml.to_str().unwrap()]);
-    first.kubectl(&["rollout", "status", "statefulset/waiting", "--timeout=60s"]);
-    assert!(first.kubectl(&["get", "namespaces"]).contains("only-here"));
-    assert!(!second.kubectl(&["get", "namespaces"]).contains("only-here"));
+    first.kubectl(&[&namespace[..], &["apply", "--filename", yaml.to_str().unwrap()]].concat());
+    first.kubectl(&[&namespace[..], &["rollout", "status", "statefulset/waiting", "--timeout=60s"]].concat());
+    assert!(first.kubectl(&["get", "namespaces"]).contains(&first.name));
+    assert!(!second.kubectl(&["get", "namespaces"]).contains(&first.name));
     assert_eq!(machine(), before, "while two clusters run");
 
     let names = [first.name.clone(), second.name.clone()];
@@ -75,25 +76,44 @@ fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
     }
 }
 
-/// What of this machine a cluster could change: mounts, network devices, rules of the packet filter.
+/// Folders that container runtimes and kubelets like to use.
+const FOLDERS: [&str; 11] = [
+    "/etc/cni",
+    "/opt/cni",
+    "/opt/containerd",
+    "/run/containerd",
+    "/run/netns",
+    "/usr/libexec/kubernetes",
+    "/var/lib/cni",
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+    "/var/log/containers",
+    "/var/log/pods",
+];
+
+/// What of this machine a cluster could change: mounts, network devices, rules of the packet filter, folders.
 fn machine() -> Vec<String> {
+    let folders = FOLDERS.into_iter().filter(|folder| Path::new(folder).exists()).collect();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let links = output(Command::new("ip").args(["-brief", "link"]));
     let rules = output(&mut Command::new("iptables-save"));
     let is_rule = |line: &&str| line.starts_with("-A");
-    [mounts.lines().collect(), links.lines().collect(), rules.lines().filter(is_rule).collect::<Vec<_>>()]
+    [folders, mounts.lines().collect(), links.lines().collect(), rules.lines().filter(is_rule).collect::<Vec<_>>()]
         .concat()
         .into_iter()
         .map(str::to_owned)
         .collect()
 }
 
-/// Processes and control groups that bear a cluster's name.
+/// Processes, control groups and files, outside of its own folder, that bear a cluster's name.
 fn traces(name: &str) -> Vec<String> {
     let commands = processes().into_iter().filter_map(|process| fs::read_to_string(process.join("cmdline")).ok());
     let groups = output(Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{name}*")]));
-    let groups: Vec<_> = groups.lines().map(str::to_owned).collect();
-    commands.filter(|command| command.contains(name)).chain(groups).collect()
+    let files = FOLDERS.into_iter().filter(|folder| Path::new(folder).exists());
+    let files: String =
+        files.map(|folder| output(Command::new("find").args([folder, "-name", &format!("*{name}*")]))).collect();
+    let found: Vec<_> = groups.lines().chain(files.lines()).map(str::to_owned).collect();
+    commands.filter(|command| command.contains(name)).chain(found).collect()
 }
 
 /// The namespaces of a process and of all that descend from it.

@@ -67,7 +67,7 @@ impl Namespace {
             ]
         });
         let objects = [
-            "get nodes,persistentvolumes,pods,persistentvolumeclaims --output=wide",
+            "get nodes,pods,persistentvolumeclaims --output=wide",
             "get events --sort-by=.lastTimestamp",
             "describe pods",
         ];

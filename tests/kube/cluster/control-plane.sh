@@ -93,7 +93,6 @@ controllers() {
         kubeconfig $conf/admin
         pods insecure
     }
-    cache 5
 }
 END
     background coredns coredns -conf "$conf/Corefile"

@@ -36,6 +36,9 @@ run() {
     mount -t proc proc /proc
     mount --make-rshared /
     mount -t tmpfs tmpfs /run
+    # Folders that kubelet and containerd use whatever they are told, here on the node's own disk.
+    local folder
+    for folder in lib log; do mkdir -p "$disk/var/$folder" && mount --bind "$disk/var/$folder" "/var/$folder"; done
     sysctl -qw net.ipv4.ip_forward=1
     # A kernel without the filter of bridged packets has no such setting; then services are reached from other nodes only.
     sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || true
@@ -96,6 +99,7 @@ authorization: {mode: Webhook}
 clusterDomain: cluster.local
 clusterDNS: ["$control_plane"]
 resolvConf: $dir/conf/resolv.conf
+volumePluginDir: $disk/plugins
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 nodeStatusUpdateFrequency: 5s
