@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::ALONE;
 use crate::pods::WAITING;
 
 /// A cluster beside the one that the ring runs in.
@@ -49,6 +50,7 @@ impl Drop for Cluster {
 
 #[test]
 fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
+    let _alone = ALONE.blocking_lock();
     let before = machine();
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| Cluster::up("second"));

@@ -101,6 +101,11 @@ async fn draining_the_raft_leaders_node_hands_over_and_loses_nothing() {
         let node = trial.members.places().await[before.leader].node;
         let _drained = trial.nodes.drain(node);
         succeeded(&trial, before.leader).await;
+        let mut logs = String::new();
+        for other in others(before.leader) {
+            logs += &trial.members.namespace.logs(&name(other)).await;
+        }
+        assert!(logs.contains(r#""cause":"Transfer""#), "leadership was lost, not handed over:\n{logs}");
     };
     trial.survives("the Raft leader's node drained", drain).await;
     trial.judge().await;

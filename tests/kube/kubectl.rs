@@ -1,6 +1,6 @@
 //! What a person does with kubectl, with a deadline for each.
 
-use std::process::Stdio;
+use std::process::{self, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +11,14 @@ use tokio::time::timeout;
 /// The longest that one command may take; those that wait bring a shorter deadline of their own.
 const LONGEST: Duration = Duration::from_mins(4);
 
+/// kubectl for the cluster of the tests; never for one that somebody happens to use.
+pub fn command() -> process::Command {
+    let kubeconfig = std::env::var("QUORATE_TEST_KUBECONFIG").expect("`make kube` runs these tests in a cluster");
+    let mut command = process::Command::new("kubectl");
+    command.arg(format!("--kubeconfig={kubeconfig}"));
+    command
+}
+
 /// Runs kubectl. The result is what it printed: its output, or why it was refused.
 pub async fn kubectl(arguments: &[&str]) -> Result<String, String> {
     kubectl_with_input(arguments, "").await
@@ -18,9 +26,9 @@ pub async fn kubectl(arguments: &[&str]) -> Result<String, String> {
 
 /// The same, with a document on its standard input.
 pub async fn kubectl_with_input(arguments: &[&str], input: &str) -> Result<String, String> {
-    let mut command = Command::new("kubectl");
+    let mut command = Command::from(command());
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().expect("kubectl is there: the ring is run with `make kube`");
+    let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().expect("it is piped");
     let output = timeout(LONGEST, async {
         // Whoever refuses at once does not read to the end.

@@ -20,3 +20,12 @@ mod serving;
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]
 mod support;
 mod trial;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Whoever uses nodes is alone with them: the next test may cut their power, or stop the API server.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+async fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().await
+}

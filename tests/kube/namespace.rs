@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
@@ -77,9 +76,9 @@ impl Namespace {
 
     /// What kubectl prints here, without the help of a runtime.
     pub fn print(&self, arguments: &str) -> String {
-        let mut command = Command::new("kubectl");
+        let mut command = kubectl::command();
         command.args(["--namespace", &self.name, "--request-timeout=20s"]).args(arguments.split(' '));
-        let output = command.output().expect("kubectl is there");
+        let output = command.output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     }
 }

@@ -3,7 +3,9 @@
 
 use std::process::Command;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
+
+use crate::{alone, kubectl};
 
 /// How many nodes there are: `node1` to `node3`.
 const SIZE: usize = 3;
@@ -16,9 +18,8 @@ pub struct Nodes {
 
 impl Nodes {
     pub async fn alone() -> Self {
-        static ALONE: Mutex<()> = Mutex::const_new(());
         let cluster = std::env::var("QUORATE_KUBE_CLUSTER").expect("`make kube` runs the ring in a cluster of its own");
-        Self { cluster, _alone: ALONE.lock().await }
+        Self { cluster, _alone: alone().await }
     }
 
     /// Ends every process of a node at once.
@@ -97,7 +98,7 @@ pub struct Drained {
 
 impl Drained {
     fn kubectl(&self, arguments: &[&str]) {
-        let output = Command::new("kubectl").args(arguments).arg(&self.node).output().unwrap();
+        let output = kubectl::command().args(arguments).arg(&self.node).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {arguments:?}: {}: {errors}", output.status);
     }
