@@ -11,6 +11,10 @@ pods=10.244
 services=10.96.0.0/16
 first_service=10.96.0.1
 
+# Whatever leads to the rest of the world does not lead there.
+export NO_PROXY=${NO_PROXY:+$NO_PROXY,}10.0.0.0/8,.cluster.local
+export no_proxy=$NO_PROXY
+
 # All control groups of the cluster are below this one, in every hierarchy (version 1) or in the only one (version 2).
 cgroup=quorate-kube-$NAME
 cgroup_hierarchies() {

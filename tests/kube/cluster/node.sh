@@ -40,7 +40,7 @@ run() {
     local folder
     for folder in lib log; do mkdir -p "$disk/var/$folder" && mount --bind "$disk/var/$folder" "/var/$folder"; done
     sysctl -qw net.ipv4.ip_forward=1
-    # A kernel without the filter of bridged packets has no such setting; then services are reached from other nodes only.
+    # A kernel without the filter of bridged packets has no such setting: a pod cannot reach a service through itself then.
     sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || true
     start_containerd
     start_kubelet
@@ -83,7 +83,7 @@ END
 }
 
 start_kubelet() {
-    # What is set to zero, a container may not have the right to raise.
+    # Nobody in a container may lower an OOM score or raise the number of open files; hence these two settings.
     cat >"$disk/kubelet.yaml" <<END
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
