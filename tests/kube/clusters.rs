@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::ALONE;
+use crate::command::output;
 use crate::pods::WAITING;
 
 /// A cluster beside the one that the ring runs in.
@@ -146,10 +147,4 @@ fn processes_in(expected: &BTreeSet<PathBuf>) -> Vec<String> {
 fn processes() -> Vec<PathBuf> {
     let entries = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit())).collect()
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

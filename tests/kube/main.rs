@@ -9,6 +9,7 @@
 
 mod api;
 mod clusters;
+mod command;
 mod faults;
 mod kubectl;
 mod members;

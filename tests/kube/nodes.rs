@@ -5,6 +5,7 @@ use std::process::Command;
 
 use tokio::sync::MutexGuard;
 
+use crate::command::output;
 use crate::{alone, kubectl};
 
 /// How many nodes there are: `node1` to `node3`.
@@ -61,10 +62,7 @@ impl Nodes {
 
     fn run(&self, command: &str, arguments: &[&str]) -> String {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster");
-        let output = Command::new(script).args([command, &self.cluster]).args(arguments).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cluster {command} {arguments:?}: {}: {errors}", output.status);
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        output(Command::new(script).args([command, &self.cluster]).args(arguments))
     }
 }
 
@@ -98,9 +96,7 @@ pub struct Drained {
 
 impl Drained {
     fn kubectl(&self, arguments: &[&str]) {
-        let output = kubectl::command().args(arguments).arg(&self.node).output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kubectl {arguments:?}: {}: {errors}", output.status);
+        output(kubectl::command().args(arguments).arg(&self.node));
     }
 }
 
