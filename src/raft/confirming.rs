@@ -36,7 +36,8 @@ pub(super) fn with_leader(member: &Arc<Member>) -> Round {
     round(member, |member| async move {
         let leader = member.leader_peer().ok_or(Unavailable::NoRaftLeader)?;
         let request = Request::ReadIndex { patience: ROUND_TIME };
-        match member.ask(&leader, &request, Instant::now() + ROUND_TIME).await {
+        // A question does no harm when it is asked twice, so it goes to another leader as soon as there is one.
+        match member.ask_leader(&leader, &request, Duration::ZERO, Instant::now() + ROUND_TIME).await {
             Ok(Reply::ReadIndex(index)) => Ok(index),
             // What the Raft leader cannot do now, another may do next.
             Ok(Reply::NotDone(_)) | Err(_) => Err(Unavailable::NoRaftLeader),

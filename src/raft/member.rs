@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Unavailable;
 use super::clock::Clock;
@@ -132,6 +132,35 @@ impl Member {
         let bytes = self.network.call(peer, Lane::Forward, request.to_bytes(), deadline).await?;
         Reply::from_bytes(bytes)
             .map_err(|error| NetworkError::Lost { peer: peer.name().to_owned(), cause: error.to_string() })
+    }
+
+    /// Asks the Raft leader on the forward lane. Once another member leads, the answer is waited for only `grace` longer: a
+    /// member that made way has answered by then, and one that was cut off may never.
+    pub(super) async fn ask_leader(
+        &self,
+        leader: &Peer,
+        request: &Request,
+        grace: Duration,
+        deadline: Instant,
+    ) -> Result<Reply, NetworkError> {
+        let mut status = self.status.subscribe();
+        let deposed = async {
+            let another = |status: &Arc<RaftStatus>| match (leader, status.raft_leader) {
+                (Peer::Member(asked, _), Some(leading)) => leading != *asked,
+                (Peer::Member(..), None) | (Peer::Initial { .. }, _) => false,
+            };
+            // This member itself keeps the channel open.
+            drop(status.wait_for(another).await);
+            sleep(grace).await;
+        };
+        tokio::select! {
+            biased;
+            answer = self.ask(leader, request, deadline) => answer,
+            () = deposed => {
+                let cause = "another member leads by now".to_owned();
+                Err(NetworkError::Lost { peer: leader.name().to_owned(), cause })
+            }
+        }
     }
 
     /// Waits until this member has applied `index`, or the deadline has passed.

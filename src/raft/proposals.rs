@@ -33,6 +33,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// do nothing else.
 const REST: Duration = Duration::from_millis(1);
 
+/// How long a Raft leader that made way may take to say what became of a command: its successor commits it, or not, within
+/// a round trip and two syncs.
+const GRACE: Duration = Duration::from_secs(1);
+
 impl Member {
     /// Proposes through whoever leads, and waits until the command is applied here too.
     pub(super) async fn propose(&self, proposal: Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
@@ -130,7 +134,7 @@ impl Member {
     async fn forward(&self, leader: &Peer, proposal: &Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
         self.metrics.forwarded.inc();
         let request = Request::Propose { command: proposal.0.clone(), patience: patience(deadline) };
-        match self.ask(leader, &request, deadline).await {
+        match self.ask_leader(leader, &request, GRACE, deadline).await {
             Ok(Reply::Proposed { index, answer }) => Ok(Committed { answer, index }),
             Ok(Reply::NotDone(cause)) => Err(ProposeError::NotApplied(cause)),
             Ok(Reply::Unknown(cause)) => Err(ProposeError::Unknown(cause)),

@@ -7,9 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use futures::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use crate::alone;
@@ -59,6 +60,39 @@ async fn a_member_with_an_emptied_volume_neither_votes_nor_founds() {
     assert_eq!(trio.get_json(2, "/v1/cluster").await.unwrap()["clusterId"], cluster);
     let answer = trio.http.get(format!("{}/v1/kv/before", trio.url(1))).send().await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raft_leader_that_falls_silent_takes_no_request_with_it_once_another_leads() {
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    let silent = trio.leader().await;
+    let others: Vec<_> = (0..SIZE).filter(|member| *member != silent).collect();
+    for member in &others {
+        assert_eq!(put(&trio, *member, "before", b"1".to_vec()).await, Some(StatusCode::OK));
+    }
+    trio.freeze(silent);
+    let began = Instant::now();
+    // An election takes about a second; a connection is given up after eight.
+    let enough = Duration::from_secs(5);
+    let requests = others.iter().flat_map(|member| {
+        let url = format!("{}/v1/kv/during?timeoutMs=20000", trio.url(*member));
+        [trio.http.put(&url).body("2"), trio.http.get(&url)]
+    });
+    let answers = join_all(requests.map(RequestBuilder::send)).await;
+    let took = began.elapsed();
+    println!("what was on its way to a silent Raft leader was answered within {took:?}");
+    assert!(took < enough, "it took {took:?}");
+    for answer in answers {
+        let (status, text) = (answer.as_ref().unwrap().status(), answer.unwrap().text().await.unwrap());
+        let is_known = status.is_success() || status == StatusCode::NOT_FOUND;
+        assert!(is_known || text.contains("\"outcome\":\"unknown\""), "{status} {text}");
+    }
+    trio.thaw(silent);
+    wait_for("the member that was silent does not serve", async || {
+        (put(&trio, silent, "after", b"3".to_vec()).await == Some(StatusCode::OK)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -154,9 +154,23 @@ impl Trio {
 
     /// SIGTERM; returns how the process ended.
     pub async fn terminate(&mut self, member: usize) -> ExitStatus {
-        let child = self.members[member].child.as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+        self.signal(member, Signal::TERM);
         self.wait_until_ended(member).await
+    }
+
+    /// Stops the process where it is; its connections stay and fall silent.
+    pub fn freeze(&self, member: usize) {
+        self.signal(member, Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self, member: usize) {
+        self.signal(member, Signal::CONT);
+    }
+
+    fn signal(&self, member: usize, signal: Signal) {
+        let child = self.members[member].child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), signal).unwrap();
     }
 
     /// Waits until the process has ended by itself; returns how.
