@@ -40,6 +40,11 @@ pub struct Agreement {
     pub revision: u64,
 }
 
+/// Everybody but one.
+pub fn others(member: usize) -> Vec<usize> {
+    (0..SIZE).filter(|other| *other != member).collect()
+}
+
 /// The name of a member and of its pod.
 pub fn name(member: usize) -> String {
     format!("quorate-{member}")
@@ -124,6 +129,15 @@ spec:
 
     /// Waits until all of `members` say the same of the cluster, and confirm that it is new.
     pub async fn agree(&self, members: &[usize]) -> Agreement {
+        self.agree_on(members, |_| true).await
+    }
+
+    /// Waits until everybody but `lost` agrees on another Raft leader.
+    pub async fn succeed(&self, lost: usize) -> Agreement {
+        self.agree_on(&others(lost), |agreement| agreement.leader != lost).await
+    }
+
+    async fn agree_on(&self, members: &[usize], enough: impl Fn(&Agreement) -> bool) -> Agreement {
         let mut last = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -131,7 +145,7 @@ spec:
             for member in members {
                 last.push(self.seen_by(*member).await);
             }
-            if let Some(agreement) = agreement(&last) {
+            if let Some(agreement) = agreement(&last).filter(&enough) {
                 return agreement;
             }
             sleep(Duration::from_millis(200)).await;
