@@ -46,7 +46,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = config_id(&namespace, &config)?;
-    let (read, version) = (query.take_read()?, query.take::<u64>("version")?.map(Version::new));
+    let (read, version) = (query.take_read()?, query.take_number("version")?.map(Version::new));
     query.finish()?;
     let state = api.coordinator.read(read).await?;
     let record = match version {

@@ -131,6 +131,14 @@ impl Query {
         self.0.remove(name).map(parse).transpose()
     }
 
+    /// Takes a number, if it is there.
+    ///
+    /// # Errors
+    /// When it is negative, too large, or no number.
+    pub fn take_number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+        self.take::<Number>(name).map(|number| number.map(|Number(number)| number))
+    }
+
     /// Takes a key, if it is there.
     ///
     /// # Errors
@@ -149,7 +157,7 @@ impl Query {
             Some("stale") => Consistency::Stale,
             Some(_) => return Err(Problem::invalid("consistency", "it is `linearizable` or `stale`")),
         };
-        let min_revision = self.take::<u64>("minRevision")?.map(Revision::new);
+        let min_revision = self.take_number("minRevision")?.map(Revision::new);
         Ok(Read { consistency, min_revision, deadline: self.take_deadline()? })
     }
 
@@ -158,7 +166,7 @@ impl Query {
     /// # Errors
     /// When it is no number of milliseconds up to a minute.
     pub fn take_deadline(&mut self) -> Result<Instant, Problem> {
-        let patience = match self.take::<u64>("timeoutMs")? {
+        let patience = match self.take_number("timeoutMs")? {
             None => PATIENCE,
             Some(millis @ 1..=LONGEST) => Duration::from_millis(millis),
             Some(_) => return Err(Problem::invalid("timeoutMs", format!("it is a number from 1 to {LONGEST}"))),
@@ -184,6 +192,17 @@ impl Query {
             None => Ok(()),
             Some(name) => Err(Problem::invalid(name, "there is no such parameter here")),
         }
+    }
+}
+
+/// A number in a query, with an error that says what is allowed.
+struct Number(u64);
+
+impl FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("it is a whole number from 0 to {}", u64::MAX))
     }
 }
 

@@ -51,7 +51,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let key = extract::key("key", &key)?;
-    let (read, at) = (query.take_read()?, query.take::<u64>("revision")?.map(Revision::new));
+    let (read, at) = (query.take_read()?, query.take_number("revision")?.map(Revision::new));
     query.finish()?;
     let state = api.coordinator.read(read).await?;
     let found = match at {
@@ -153,8 +153,8 @@ pub async fn delete(
 )]
 pub async fn range(State(api): State<Api>, mut query: Query) -> Result<Response, Problem> {
     let (read, range) = (query.take_read()?, take_range(&mut query)?);
-    let (after, at) = (query.take_key("after")?, query.take::<u64>("revision")?.map(Revision::new));
-    let limit = match query.take::<usize>("limit")? {
+    let (after, at) = (query.take_key("after")?, query.take_number("revision")?.map(Revision::new));
+    let limit = match query.take_number("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)) {
         None => PAGE,
         Some(limit @ 1..=LARGEST_PAGE) => limit,
         Some(_) => return Err(Problem::invalid("limit", format!("it is a number from 1 to {LARGEST_PAGE}"))),

@@ -57,7 +57,7 @@ pub const WATCHES: usize = 10_000;
 )]
 pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) -> Result<Response, Problem> {
     let topic = Topic::Keys(take_range(&mut query)?);
-    let (from, read) = (query.take::<u64>("fromRevision")?, query.take_read()?);
+    let (from, read) = (query.take_number("fromRevision")?, query.take_read()?);
     query.finish()?;
     start(api, topic, from, read, &headers).await
 }
@@ -78,7 +78,7 @@ pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) 
     )
 )]
 pub async fn leader(State(api): State<Api>, mut query: Query, headers: HeaderMap) -> Result<Response, Problem> {
-    let (from, read) = (query.take::<u64>("fromRevision")?, query.take_read()?);
+    let (from, read) = (query.take_number("fromRevision")?, query.take_read()?);
     query.finish()?;
     start(api, Topic::Leader, from, read, &headers).await
 }
@@ -110,8 +110,8 @@ pub async fn config(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = config_id(&namespace, &config)?;
-    let (from, wait) = (query.take::<u64>("fromRevision")?, query.take::<u64>("waitMs")?);
-    let (version, read) = (query.take::<u64>("version")?.map(Version::new), query.take_read()?);
+    let (from, wait) = (query.take_number("fromRevision")?, query.take_number("waitMs")?);
+    let (version, read) = (query.take_number("version")?.map(Version::new), query.take_read()?);
     query.finish()?;
     match (wait, version) {
         (None, None) => start(api, Topic::Config(id), from, read, &headers).await,

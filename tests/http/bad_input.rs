@@ -1,6 +1,7 @@
 //! Whatever a client sends that is not valid gets its documented problem, and changes nothing.
 
 use axum::http::Method;
+use serde_json::Value;
 
 use quorate::machine::keys::KeyRange;
 
@@ -54,7 +55,7 @@ fn names() -> Vec<Case> {
 
 fn parameters() -> Vec<Case> {
     let mut cases = vec![
-        invalid(Request::get("/v1/kv/a?revision=-1"), "revision"),
+        invalid(Request::get("/v1/kv/a?revision=-1"), "whole number from 0"),
         invalid(Request::get("/v1/kv/a?revision=99999999999999999999999"), "revision"),
         invalid(Request::get("/v1/kv/a?consistency=eventual"), "linearizable"),
         invalid(Request::get("/v1/kv/a?minRevision=x"), "minRevision"),
@@ -209,6 +210,58 @@ async fn every_bad_request_gets_its_problem_and_changes_nothing() {
     assert_eq!(after.keys().range(&everything, None, 10), before.keys().range(&everything, None, 10));
     assert_eq!(after.configs().list(None).count(), 0);
     after.check().expect("every invariant holds");
+}
+
+/// Made from the OpenAPI document, so that no route is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_documented_call_takes_what_it_does_not_know() {
+    let service = Service::start().await;
+    let document = service.send(Request::get("/openapi.json")).await.expect(200).json();
+    let before = service.coordinator.state();
+    let (mut wrong, mut tried) = (Vec::new(), 0);
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{namespace}", "default").replace("{name}", "shop").replace("{key}", "k");
+        for (method, operation) in operations.as_object().unwrap() {
+            for case in strange_requests(&path, method, operation) {
+                tried += 1;
+                let answer = service.send(case.request.clone()).await;
+                if let Some(complaint) = complaint(&case, &answer) {
+                    wrong.push(format!("{}: {complaint}\n   {}", case.request, answer.text()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {tried} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(tried > 80, "{tried} requests");
+    assert_eq!(service.coordinator.state().revision(), before.revision(), "a refused request has changed something");
+}
+
+/// What no call may take, whatever it does: an unknown parameter, numbers that are none, bodies of another kind.
+fn strange_requests(path: &str, method: &str, operation: &Value) -> Vec<Case> {
+    let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+    let takes_json = operation["requestBody"]["content"]["application/json"].is_object();
+    let request = |path: String, body: &str| {
+        let request = Request::new(method.clone(), path).body(body);
+        if takes_json { request.json() } else { request }
+    };
+    let usual = if takes_json { "{\"data\":{}}" } else { "" };
+    let mut cases = vec![invalid(request(format!("{path}?nonsense=1"), usual), "")];
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let types = parameter["schema"]["type"].to_string();
+        if parameter["in"] == "query" && types.contains("integer") {
+            let name = parameter["name"].as_str().unwrap();
+            let numbers = ["-1", "99999999999999999999", "1.5", "x", ""];
+            cases.extend(numbers.map(|number| invalid(request(format!("{path}?{name}={number}"), usual), "")));
+        }
+    }
+    if takes_json {
+        let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+        let bodies = ["{", "7", "[]", "null", "{\"nonsense\":1}", "{} {}", "\u{feff}{}", &deep];
+        cases.extend(bodies.map(|body| invalid(request(path.to_owned(), body), "")));
+        let plain = Request::new(method.clone(), path).body("{}").header("content-type", "text/plain");
+        cases.push(case(plain, 415, "unsupported-media-type", "application/json"));
+    }
+    cases
 }
 
 /// What is wrong with an answer, if anything.

@@ -162,7 +162,7 @@ impl Request {
     }
 
     pub fn put(path: impl Into<String>, body: &str) -> Self {
-        Self::put_bytes(path, body.as_bytes())
+        Self::new(Method::PUT, path).body(body)
     }
 
     pub fn put_bytes(path: impl Into<String>, body: &[u8]) -> Self {
@@ -170,7 +170,11 @@ impl Request {
     }
 
     pub fn post(path: impl Into<String>, body: &str) -> Self {
-        Self { body: Bytes::copy_from_slice(body.as_bytes()), ..Self::new(Method::POST, path) }
+        Self::new(Method::POST, path).body(body)
+    }
+
+    pub fn body(self, body: &str) -> Self {
+        Self { body: Bytes::copy_from_slice(body.as_bytes()), ..self }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
