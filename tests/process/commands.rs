@@ -96,7 +96,7 @@ async fn no_value_is_ever_logged_however_much_is_logged() {
     command.args(["--log", "trace"]);
     trio.start_with(0, command);
     trio.wait_until_ready(0).await;
-    assert_eq!(quorate(&trio, &["get", "kv", "password"]), (0, format!("{SECRET}\n")));
+    assert_eq!(quorate(&trio, &["get", "kv", "password"]), (0, SECRET.to_owned()));
     let logs: String = [before].into_iter().chain((0..SIZE).map(|member| trio.log(member))).collect();
     assert!(logs.contains("serving"), "the logs are where they are looked for");
     let line = logs.lines().find(|line| line.contains(SECRET));
