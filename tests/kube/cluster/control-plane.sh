@@ -82,7 +82,8 @@ controllers() {
     background controller-manager kube-controller-manager --kubeconfig="$conf/controller-manager" --bind-address=127.0.0.1 \
         --authentication-kubeconfig="$conf/controller-manager" --authorization-kubeconfig="$conf/controller-manager" \
         --leader-elect=false --use-service-account-credentials --service-account-private-key-file="$pki/service-accounts.key" \
-        --root-ca-file="$pki/ca.crt" --service-cluster-ip-range="$services" --node-monitor-grace-period=20s
+        --root-ca-file="$pki/ca.crt" --service-cluster-ip-range="$services" --node-monitor-grace-period=20s \
+        --flex-volume-plugin-dir="$dir/plugins"
     background scheduler kube-scheduler --kubeconfig="$conf/scheduler" --bind-address=127.0.0.1 --leader-elect=false \
         --authentication-kubeconfig="$conf/scheduler" --authorization-kubeconfig="$conf/scheduler"
     cat >"$conf/Corefile" <<END
