@@ -178,13 +178,13 @@ pub enum VolumeError {
     InUse { path: PathBuf },
 }
 
-/// A real directory, locked while this lives.
+/// A real directory, locked while this lives, or a file of redb's in it.
 #[derive(Debug)]
 pub struct DiskVolume {
     path: PathBuf,
     directory: File,
     /// Held for its lock, which ends with the process at the latest.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl DiskVolume {
@@ -203,7 +203,7 @@ impl DiskVolume {
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         let directory = File::open(path).map_err(unusable)?;
-        Ok(Arc::new(Self { path: path.to_owned(), directory, _lock: lock }))
+        Ok(Arc::new(Self { path: path.to_owned(), directory, lock: Arc::new(lock) }))
     }
 }
 
@@ -231,7 +231,8 @@ fn make_durably(path: &Path) -> io::Result<()> {
 impl Volume for DiskVolume {
     fn backend(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(self.path.join(name))?;
-        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+        let file = FileBackend::new(file).map_err(io::Error::other)?;
+        Ok(Box::new(DiskBackend { file, _lock: Arc::clone(&self.lock) }))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn VolumeWriter>> {
@@ -297,6 +298,40 @@ impl Volume for DiskVolume {
     }
 }
 
+/// A file for redb. It keeps the directory's lock: redb writes for the last time when it is dropped, which may be after
+/// everything else of a member, and two that write one file destroy it.
+#[derive(Debug)]
+struct DiskBackend {
+    file: FileBackend,
+    _lock: Arc<File>,
+}
+
+impl StorageBackend for DiskBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+}
+
 struct DiskWriter(File);
 
 impl VolumeWriter for DiskWriter {
@@ -332,6 +367,15 @@ mod tests {
         let error = DiskVolume::open(directory.path()).unwrap_err();
         assert!(matches!(error, VolumeError::InUse { .. }), "{error}");
         drop(first);
+        assert!(DiskVolume::open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_locked_for_as_long_as_redb_has_a_file_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let backend = DiskVolume::open(directory.path()).unwrap().backend("file").unwrap();
+        assert!(matches!(DiskVolume::open(directory.path()), Err(VolumeError::InUse { .. })));
+        drop(backend);
         assert!(DiskVolume::open(directory.path()).is_ok());
     }
 
