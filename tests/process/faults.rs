@@ -189,6 +189,47 @@ async fn strangers_on_the_member_port_are_sent_away_and_counted() {
     assert_eq!(put(&trio, 0, "after", b"1".to_vec()).await, Some(StatusCode::OK));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn bad_input_costs_no_memory_however_much_of_it_comes() {
+    const MUCH: usize = 4 << 20;
+    const ROUNDS: usize = 20;
+    const ROOM: u64 = 24 << 20;
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    let head = |rest: &str| format!("PUT /v1/kv/a HTTP/1.1\r\nHost: a\r\n{rest}");
+    let deep =
+        format!("POST /v1/txn HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {MUCH}\r\n\r\n");
+    let (http, wire) = (trio.http_port(0), trio.wire_port(0));
+    let inputs = [
+        ("a giant frame", wire, u32::MAX.to_be_bytes().to_vec(), 0),
+        ("a frame without an end", wire, 0x00ff_ffff_u32.to_be_bytes().to_vec(), b'f'),
+        ("a giant body", http, head(&format!("Content-Length: {}\r\n\r\n", 1_u64 << 40)).into_bytes(), b'b'),
+        ("a giant chunk", http, head("Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n").into_bytes(), b'c'),
+        ("a giant header", http, head("Giant: ").into_bytes(), b'h'),
+        ("a giant path", http, b"GET /v1/kv/".to_vec(), b'p'),
+        ("deep JSON", http, deep.into_bytes(), b'['),
+    ];
+    let round = || {
+        for (what, port, start, fill) in &inputs {
+            let mut stream = TcpStream::connect(("127.0.0.1", *port)).unwrap();
+            stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+            stream.write_all(start).unwrap_or_else(|error| panic!("{what}: {error}"));
+            // It may be sent away before all of it is sent.
+            drop(stream.write_all(&vec![*fill; MUCH]));
+        }
+    };
+    // What any traffic at all costs, such as threads and their stacks, is there after one round.
+    round();
+    assert_eq!(put(&trio, 0, "before", b"1".to_vec()).await, Some(StatusCode::OK));
+    let before = trio.peak_memory(0);
+    (0..ROUNDS).for_each(|_| round());
+    assert_eq!(put(&trio, 0, "after", b"1".to_vec()).await, Some(StatusCode::OK));
+    let more = trio.peak_memory(0) - before;
+    println!("{ROUNDS} rounds of {} bad inputs of {MUCH} bytes each: {more} bytes more than after one", inputs.len());
+    assert!(more < ROOM, "bad input took {more} bytes");
+}
+
 /// Refused connections, of every cause.
 fn refused(metrics: &str) -> f64 {
     let counters = metrics.lines().filter(|line| line.starts_with("quorate_member_connections_closed_total"));

@@ -131,6 +131,15 @@ impl Trio {
         format!("http://127.0.0.1:{}", self.members[member].health)
     }
 
+    /// The most memory that a member has ever had resident, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self, member: usize) -> u64 {
+        let pid = self.members[member].child.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// The port on which a member listens to other members.
     pub fn wire_port(&self, member: usize) -> u16 {
         self.members[member].wire
