@@ -7,7 +7,7 @@
 export QUORATE_TEST_EFFORT ?= short
 
 # The simulator is the same code under another runtime, in a target folder of its own.
-SIMULATED := CARGO_TARGET_DIR=target-sim RUSTFLAGS="--cfg tokio_unstable --cfg quorate_sim" cargo test --locked
+SIMULATED := CARGO_TARGET_DIR=target-sim RUSTFLAGS="--cfg tokio_unstable --cfg quorate_sim" cargo test --locked --profile sim
 
 # What the image is called in its archive and in manifests/.
 IMAGE ?= localhost/quorate:$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)

@@ -96,7 +96,7 @@ fn apply(bug: &Planted, tree: &Path) {
 /// Builds the simulator of a tree; where its program is.
 fn build(tree: &Path) -> PathBuf {
     let output = Command::new(env!("CARGO"))
-        .args(["test", "--locked", "--test", "sim", "--no-run", "--message-format", "json"])
+        .args(["test", "--locked", "--profile", "sim", "--test", "sim", "--no-run", "--message-format", "json"])
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", root().join("target-sim"))
         .env("RUSTFLAGS", "--cfg tokio_unstable --cfg quorate_sim")
