@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::extract::{self, JsonBody, Names, Query, RawBody, has_already, key_condition};
 use super::problem::{Problem, ProblemBody};
 use super::reply::Reply;
-use super::{Api, wire};
+use super::{Api, contests, sessions, wire};
 use crate::machine::command::{Compare, CompareTarget, KeyOperation, Relation, Transaction};
 use crate::machine::keys::{KeyPage, KeyRange, KeyRecord};
 use crate::machine::outcome::{KeyMeta, OperationResult};
@@ -78,6 +78,7 @@ fn number_headers(response: &mut Response, meta: &KeyMeta) {
     put, path = "/v1/kv/{key}", tag = "keys",
     params(
         ("key" = String, Path, description = "1 to 512 bytes of UTF-8, percent-encoded"),
+        ("session" = Option<String>, Query, description = "the session that the key ends with"),
         ("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000"),
         ("If-Match" = Option<String>, Header, description = "`*`, or the mod revision that the key must have"),
         ("If-None-Match" = Option<String>, Header, description = "`*`: the key must not exist"),
@@ -98,8 +99,9 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let key = extract::key("key", &key)?;
     let (write, only_if) = (query.take_write(&headers)?, key_condition(&headers)?);
+    let session = query.take::<String>("session")?.map(|text| sessions::known(&api, "session", &text)).transpose()?;
     query.finish()?;
-    let written = api.coordinator.put_key(key, value, only_if, write).await?;
+    let written = api.coordinator.put_key(key, value, session, only_if, write).await?;
     let tag = written.effect.mod_revision.get();
     Ok(Reply::written(written.revision, key_put(&written.effect)).tag(tag).json())
 }
@@ -224,8 +226,8 @@ pub async fn transact(
     query.finish()?;
     let transaction = Transaction {
         compare: each("/compare", &body.compare, compare)?,
-        success: each("/success", &body.success, operation)?,
-        failure: each("/failure", &body.failure, operation)?,
+        success: each("/success", &body.success, |at, item| operation(&api, at, item))?,
+        failure: each("/failure", &body.failure, |at, item| operation(&api, at, item))?,
     };
     let operations = [body.success, body.failure];
     let written = api.coordinator.transact(transaction, write).await?;
@@ -244,14 +246,20 @@ fn each<W, T>(pointer: &str, items: &[W], check: impl Fn(&str, &W) -> Result<T, 
 
 fn compare(pointer: &str, compare: &wire::Compare) -> Result<Compare, Problem> {
     let at = |part: &str| format!("{pointer}/{part}");
-    let key = extract::key(&at("key"), &compare.key)?;
-    let relation = match compare.op {
+    let wire::Compare { key, target, op, value, fence } = compare;
+    let (key, target, op, value) = match (key, target, op, value, fence) {
+        (Some(key), Some(target), Some(op), Some(value), None) => (key, *target, *op, value),
+        (None, None, None, None, Some(fence)) => return contests::fence(&at("fence"), fence).map(Compare::Fence),
+        _ => return Err(Problem::invalid(pointer, "it has `key`, `target`, `op` and `value`, or `fence` alone")),
+    };
+    let key = extract::key(&at("key"), key)?;
+    let relation = match op {
         wire::CompareOp::Equal => Relation::Equal,
         wire::CompareOp::NotEqual => Relation::NotEqual,
         wire::CompareOp::Less => Relation::Less,
         wire::CompareOp::Greater => Relation::Greater,
     };
-    let target = match (compare.target, &compare.value) {
+    let target = match (target, value) {
         (wire::CompareTarget::Version, wire::CompareValue::Number(n)) => CompareTarget::Version(Version::new(*n)),
         (wire::CompareTarget::CreateRevision, wire::CompareValue::Number(n)) => {
             CompareTarget::CreateRevision(Revision::new(*n))
@@ -269,17 +277,18 @@ fn compare(pointer: &str, compare: &wire::Compare) -> Result<Compare, Problem> {
             return Err(Problem::invalid(at("value"), "this target is compared with a number"));
         }
     };
-    Ok(Compare { key, relation, target })
+    Ok(Compare::Key { key, relation, target })
 }
 
-fn operation(pointer: &str, operation: &wire::Operation) -> Result<KeyOperation, Problem> {
+fn operation(api: &Api, pointer: &str, operation: &wire::Operation) -> Result<KeyOperation, Problem> {
     let key_at = format!("{pointer}/key");
     Ok(match operation {
         wire::Operation::Get { key } => KeyOperation::Get(extract::key(&key_at, key)?),
         wire::Operation::Delete { key } => KeyOperation::Delete(extract::key(&key_at, key)?),
-        wire::Operation::Put { key, value } => {
+        wire::Operation::Put { key, value, session } => {
             let value = from_base64(&format!("{pointer}/value"), value)?;
-            KeyOperation::Put { key: extract::key(&key_at, key)?, value }
+            let session = session.as_ref().map(|text| sessions::known(api, &format!("{pointer}/session"), text));
+            KeyOperation::Put { key: extract::key(&key_at, key)?, value, session: session.transpose()? }
         }
     })
 }

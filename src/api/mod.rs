@@ -6,6 +6,7 @@
 mod border;
 mod cluster;
 mod configs;
+mod contests;
 mod extract;
 pub mod health;
 mod keys;
@@ -16,6 +17,7 @@ mod object;
 mod openapi;
 pub mod problem;
 mod reply;
+mod sessions;
 mod watch;
 pub mod wire;
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::coordinator::{CoordinatorError, Happened, Unavailable};
+use crate::machine::event::Cause;
 use crate::machine::outcome::{KeyMeta, Rejection};
 
 /// What went wrong, as the last part of the problem's `type`.
@@ -290,7 +291,9 @@ impl From<CoordinatorError> for Problem {
             }
             CoordinatorError::NotDone(_) => Self::new(ProblemKind::Unavailable, detail).retry_after(ELECTION),
             CoordinatorError::OutsideHistory(_) => Self::new(ProblemKind::Gone, detail),
-            CoordinatorError::NoSuchMember(_) => Self::new(ProblemKind::NotFound, detail),
+            CoordinatorError::NoSuchMember(_) | CoordinatorError::ForeignSession(_) => {
+                Self::new(ProblemKind::NotFound, detail)
+            }
             CoordinatorError::CannotTransfer(_) => Self::new(ProblemKind::Conflict, detail),
         };
         problem.retryable = retryable;
@@ -316,6 +319,23 @@ fn of_rejection(rejection: Rejection, detail: String) -> Problem {
         Rejection::StateFull { .. } => Problem::new(ProblemKind::TooMany, detail),
         Rejection::NoSuchVersion { .. } => Problem::new(ProblemKind::NotFound, detail),
         Rejection::WrittenTwice { .. } => Problem::new(ProblemKind::InvalidRequest, detail),
+        Rejection::NoSuchSession { .. } => Problem::new(ProblemKind::NotFound, detail),
+        Rejection::SessionOver { cause, .. } => {
+            Problem::new(ProblemKind::Gone, detail).current(json!({ "cause": cause.map(Cause::as_str) }))
+        }
+        Rejection::TooManySessions { .. } | Rejection::TooManyWaiting { .. } | Rejection::TooManyClaims { .. } => {
+            Problem::new(ProblemKind::TooMany, detail)
+        }
+        Rejection::TooManyPermits { .. } => Problem::new(ProblemKind::InvalidRequest, detail),
+        Rejection::OtherCapacity { capacity, .. } => {
+            Problem::new(ProblemKind::Conflict, detail).current(json!({ "capacity": capacity }))
+        }
+        Rejection::Held { holder, .. } => Problem::new(ProblemKind::Conflict, detail)
+            .current(json!({ "fencingToken": holder.token.get(), "since": holder.since.to_string() })),
+        Rejection::NotHeld { current, .. } => {
+            let token = current.map(|token| json!({ "fencingToken": token.get() }));
+            Problem::new(ProblemKind::Conflict, detail).current(json!(token))
+        }
         Rejection::AlreadyFounded { .. }
         | Rejection::Superseded { .. }
         | Rejection::RequestReused { .. }

@@ -343,7 +343,17 @@ impl Walk {
                 };
                 self.event("leader", &wire::LeaderEvent { revision, prev_revision, leader: Some(leader) }, id)
             }
-            Change::MemberAnnounced { .. } | Change::ClusterFounded | Change::Compacted { .. } => {
+            Change::SessionCreated { .. }
+            | Change::SessionEnded { .. }
+            | Change::Waiting { .. }
+            | Change::Granted { .. }
+            | Change::Lost { .. }
+            | Change::Withdrawn { .. }
+            | Change::ElectionSet { .. }
+            | Change::ConsumerReported { .. }
+            | Change::MemberAnnounced { .. }
+            | Change::ClusterFounded
+            | Change::Compacted { .. } => {
                 unreachable!("no topic asks for it")
             }
         }

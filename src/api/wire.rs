@@ -282,16 +282,46 @@ pub struct Transaction {
     pub failure: Vec<Operation>,
 }
 
-/// A test of one key; one that does not exist has 0 for every number, and no value.
+/// A test of one key, which takes `key`, `target`, `op` and `value`, or of a grant, which takes `fence` alone. A key that does
+/// not exist has 0 for every number, and no value.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Compare {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "jobs/7/state")]
-    pub key: String,
-    pub target: CompareTarget,
-    pub op: CompareOp,
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<CompareTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<CompareOp>,
     /// A number, or for the target `value` the bytes in base64.
-    pub value: CompareValue,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<CompareValue>,
+    /// Holds while that grant is current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+}
+
+/// A grant, as a resource that checks it is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fence {
+    pub kind: FenceKind,
+    #[schema(example = "shop")]
+    pub namespace: String,
+    #[schema(example = "scheduler")]
+    pub name: String,
+    /// At most 2^53 - 1, so that every JSON reader knows it exactly.
+    #[schema(example = 17, maximum = 9007199254740991_u64)]
+    pub fencing_token: u64,
+}
+
+/// What was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FenceKind {
+    Election,
+    Lock,
 }
 
 /// Which property of a key is compared.
@@ -336,6 +366,9 @@ pub enum Operation {
         key: String,
         /// The bytes, in base64.
         value: String,
+        /// The session that the key ends with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
     },
     Delete {
         key: String,

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::machine::OutsideHistory;
 use crate::machine::outcome::Rejection;
 use crate::raft::{ProposeError, TransferError, Unavailable};
-use crate::types::{IdempotencyKey, MemberName, Revision};
+use crate::types::{IdempotencyKey, MemberName, Revision, SessionName};
 
 /// Whether a failed call has changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum CoordinatorError {
     NotThereYet { wanted: Revision, present: Revision },
     #[error("there is no member named {0}")]
     NoSuchMember(MemberName),
+    #[error("session {0} is one of another cluster")]
+    ForeignSession(SessionName),
     #[error("{0}")]
     CannotTransfer(TransferError),
 }
@@ -58,7 +60,7 @@ impl CoordinatorError {
             }
             Self::NotDone(_) => ErrorKind::Unavailable,
             Self::OutsideHistory(_) => ErrorKind::Gone,
-            Self::NoSuchMember(_) => ErrorKind::NotFound,
+            Self::NoSuchMember(_) | Self::ForeignSession(_) => ErrorKind::NotFound,
         }
     }
 
@@ -71,6 +73,7 @@ impl CoordinatorError {
             | Self::OutsideHistory(_)
             | Self::NotThereYet { .. }
             | Self::NoSuchMember(_)
+            | Self::ForeignSession(_)
             | Self::CannotTransfer(_) => Happened::No,
         }
     }
@@ -81,7 +84,9 @@ impl CoordinatorError {
             Self::NotDone(_) | Self::NotThereYet { .. } => true,
             Self::Rejected { rejection, .. } => matches!(**rejection, Rejection::StateFull { .. }),
             Self::MaybeDone { key, .. } => key.is_some(),
-            Self::OutsideHistory(_) | Self::NoSuchMember(_) | Self::CannotTransfer(_) => false,
+            Self::OutsideHistory(_) | Self::NoSuchMember(_) | Self::ForeignSession(_) | Self::CannotTransfer(_) => {
+                false
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Coordinator, CoordinatorError, Write, Written};
 use crate::machine::command::{Action, KeyCondition, Transaction};
 use crate::machine::outcome::{Effect, KeyMeta, OperationResult};
-use crate::types::Key;
+use crate::types::{Key, SessionId};
 
 /// What a transaction did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Transacted {
 }
 
 impl Coordinator {
-    /// Sets a key.
+    /// Sets a key, to end with `session` if there is one.
     ///
     /// # Errors
     /// When the condition does not hold, the value or the state is too large, or the cluster cannot do it now.
@@ -24,10 +24,11 @@ impl Coordinator {
         &self,
         key: Key,
         value: Bytes,
+        session: Option<SessionId>,
         only_if: KeyCondition,
         write: Write,
     ) -> Result<Written<KeyMeta>, CoordinatorError> {
-        let written = self.propose(Action::PutKey { key, value, only_if }, write).await?;
+        let written = self.propose(Action::PutKey { key, value, session, only_if }, write).await?;
         Ok(written.map(|effect| if let Effect::KeyPut(meta) = effect { Some(meta) } else { None }))
     }
 

@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod leading;
 mod reads;
+mod sessions;
 
 use std::sync::Arc;
 

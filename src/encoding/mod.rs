@@ -228,6 +228,15 @@ impl Value {
         }
     }
 
+    /// As a number of 32 bits.
+    ///
+    /// # Errors
+    /// When it is a byte string, or has more bits.
+    pub fn small(self) -> Result<u32, DecodeError> {
+        let field = self.field;
+        u32::try_from(self.number()?).map_err(|_| DecodeError::new(format!("field {field} has more than 32 bits")))
+    }
+
     /// As bytes, which share the memory of what is decoded.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::types::{
-    ClusterId, ConfigName, DocumentKey, FeatureLevel, IdempotencyKey, Incarnation, Key, Leadership, MemberId,
-    MemberName, Namespace, Revision, Term, Timestamp, Version,
+    ClientName, ClusterId, ConfigName, ContestName, DocumentKey, FeatureLevel, FencingToken, IdempotencyKey,
+    Incarnation, Key, Leadership, MemberId, MemberName, Namespace, Revision, SessionId, Term, Timestamp, Ttl, Version,
 };
 
 /// One entry of the log: who asks, when by the proposer's wall clock, and for what.
@@ -52,6 +52,8 @@ pub enum Action {
     PutKey {
         key: Key,
         value: Bytes,
+        /// The session that the key ends with.
+        session: Option<SessionId>,
         only_if: KeyCondition,
     },
     DeleteKey {
@@ -68,6 +70,53 @@ pub enum Action {
     DeleteConfig {
         config: ConfigId,
         only_if: ConfigCondition,
+    },
+
+    /// A consumer says which version of a config it runs.
+    ReportConsumer {
+        config: ConfigId,
+        session: SessionId,
+        report: ConsumerReport,
+    },
+
+    CreateSession {
+        session: NewSession,
+        /// How many sessions the proposing member allows.
+        limit: u32,
+    },
+    /// A client ends its session, and with it all that the session holds.
+    EndSession {
+        session: SessionId,
+        cause: EndCause,
+    },
+    /// Ends sessions whose clients have been silent for too long.
+    ExpireSessions(Vec<SilentSession>),
+
+    /// Campaigns in an election or asks for a lock; again, it continues what the session has there.
+    Claim {
+        contest: ContestId,
+        session: SessionId,
+        claim: NewClaim,
+        limits: ClaimLimits,
+    },
+    /// Resigns from an election, releases a lock, or leaves its queue.
+    Release {
+        contest: ContestId,
+        session: SessionId,
+        /// What is given up; `None` gives up whatever the session has there.
+        token: Option<FencingToken>,
+        cause: EndCause,
+    },
+    /// Takes grants away from their holders, whatever they say.
+    Revoke {
+        contest: ContestId,
+        /// One grant; `None` takes all of them.
+        token: Option<FencingToken>,
+    },
+    /// What an election's custom resource says of it; `None` when there is no resource any more.
+    SetElection {
+        election: ContestId,
+        spec: Option<ElectionSpec>,
     },
 
     /// Drops the remembered outcomes numbered up to and including `through`.
@@ -144,6 +193,130 @@ pub enum ConfigCondition {
     VersionIs(Version),
 }
 
+/// Names an election or a lock in the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContestId {
+    pub kind: ContestKind,
+    pub namespace: Namespace,
+    pub name: ContestName,
+}
+
+impl fmt::Display for ContestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// The two kinds of contest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContestKind {
+    Election,
+    Lock,
+}
+
+impl ContestKind {
+    /// As it is called everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Election => "election",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+impl fmt::Display for ContestKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a client brings of itself. At most a few KiB, which the proposing member sees to.
+pub type Metadata = BTreeMap<String, String>;
+
+/// A session as its client wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    pub ttl: Ttl,
+    pub client: Option<ClientName>,
+    pub metadata: Metadata,
+}
+
+/// Why a client gives something up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// It does not want it any more.
+    GivenUp,
+    /// The process for which it was held has come to its end.
+    ClientExited,
+}
+
+/// A session that has had no sign of life for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SilentSession {
+    pub session: SessionId,
+    /// How long ago its client had to stop, by the Raft leader's monotonic clock, in milliseconds.
+    pub overdue_ms: u64,
+}
+
+/// What a session asks for in a contest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewClaim {
+    /// What the claimant calls itself, for people.
+    pub candidate: Option<ClientName>,
+    /// The greater is served first; equals in the order in which they came.
+    pub priority: i32,
+    pub permits: Permits,
+    /// How many permits the contest has; the first use fixes it.
+    pub capacity: Option<u32>,
+    /// What to do when it cannot be granted at once.
+    pub otherwise: Otherwise,
+    pub metadata: Metadata,
+}
+
+/// How much of a contest is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permits {
+    /// So many, next to other holders: a seat of an election, a part of a semaphore, a shared lock.
+    Some(u32),
+    /// All, so that nobody else holds anything: an exclusive lock.
+    All,
+}
+
+/// What to do with a claim that cannot be granted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    Wait,
+    Refuse,
+}
+
+/// Bounds that the proposing member is set to; the machine holds the command to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimLimits {
+    /// Claims that wait in one contest.
+    pub waiting: u32,
+    /// Claims of one session.
+    pub claims: u32,
+}
+
+/// What a custom resource says of an election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ElectionSpec {
+    /// How many leaders it may have at a time, at least one.
+    pub seats: u32,
+    /// What its candidates' sessions should have.
+    pub session_ttl: Option<Ttl>,
+}
+
+/// What a consumer says of a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerReport {
+    /// The version that it has taken in.
+    pub version: Version,
+    /// Whether it could use it.
+    pub ok: bool,
+    pub message: String,
+}
+
 /// If every compare holds, `success` is done, otherwise `failure`; all in one revision, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {
@@ -152,12 +325,20 @@ pub struct Transaction {
     pub failure: Vec<KeyOperation>,
 }
 
-/// A test of one key. An absent key compares as all zeros and no value, as in etcd.
+/// One test of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compare {
-    pub key: Key,
-    pub relation: Relation,
-    pub target: CompareTarget,
+pub enum Compare {
+    /// Of one key. An absent key compares as all zeros and no value, as in etcd.
+    Key { key: Key, relation: Relation, target: CompareTarget },
+    /// Whether a grant is still held.
+    Fence(Fence),
+}
+
+/// A grant, as a resource is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    pub contest: ContestId,
+    pub token: FencingToken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +362,6 @@ pub enum CompareTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyOperation {
     Get(Key),
-    Put { key: Key, value: Bytes },
+    Put { key: Key, value: Bytes, session: Option<SessionId> },
     Delete(Key),
 }

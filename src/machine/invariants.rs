@@ -1,5 +1,7 @@
 //! What must hold of every state, whatever was applied. Every test calls it, and no snapshot is restored without it.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use super::Machine;
@@ -26,11 +28,18 @@ impl Machine {
         counted("configs are counted right", &self.configs.rows)?;
         counted("past configs are counted right", &self.configs.past)?;
         counted("requests are counted right", &self.requests.rows)?;
+        counted("sessions are counted right", &self.sessions.rows)?;
+        counted("ended sessions are counted right", &self.sessions.ended)?;
+        counted("contests are counted right", &self.contests.rows)?;
+        counted("claims are counted right", &self.contests.claims)?;
+        counted("consumers are counted right", &self.consumers.rows)?;
         self.keys_are_not_newer_than_the_present()?;
         self.the_past_leads_to_the_present()?;
         self.past_configs_belong_to_a_config()?;
         self.configs_have_the_hash_of_their_data()?;
         self.leadership_began_in_the_log()?;
+        self.what_a_session_has_ends_with_it()?;
+        self.contests_are_as_their_claims()?;
         ensure("the history's index matches its table", self.keys.history.is_consistent(), || {
             format!("{:?}", self.keys.history)
         })?;
@@ -81,6 +90,46 @@ impl Machine {
         let Some(record) = self.leadership() else { return Ok(()) };
         let began = self.applied().is_some_and(|applied| record.leadership.get() <= applied.get());
         ensure("a leadership began at an entry of the log", began, || format!("{record:?}, applied {:?}", self.applied))
+    }
+
+    /// Keys, claims and reports belong to sessions that live, and the indexes by session know them.
+    fn what_a_session_has_ends_with_it(&self) -> Result<(), Violation> {
+        let keys = self.keys.rows.iter().filter_map(|(key, record)| Some((record.session?, format!("key {key}"))));
+        let claims = self.contests.claims.iter().map(|((contest, session), _)| (*session, format!("{contest}")));
+        let reports = self.consumers.rows.iter().map(|((config, session), _)| (*session, format!("config {config}")));
+        keys.chain(claims).chain(reports).try_for_each(|(session, what)| {
+            ensure("what a session has ends with it", self.sessions.get(session).is_some(), || {
+                format!("{what} is of session {session}")
+            })
+        })?;
+        let numbered = self.sessions.iter().all(|(session, _)| session <= self.sessions.newest);
+        ensure("sessions are numbered in order", numbered, || format!("newest {}", self.sessions.newest))?;
+        let known = self.keys.is_consistent() && self.contests.is_consistent() && self.consumers.is_consistent();
+        ensure("the indexes by session match their tables", known, || "one of them differs".to_owned())
+    }
+
+    /// No more is held than there is, nobody waits for what is free, and tokens are revisions of the past.
+    fn contests_are_as_their_claims(&self) -> Result<(), Violation> {
+        let claimed: BTreeSet<_> = self.contests.claims.iter().map(|((contest, _), _)| contest).collect();
+        let orphan = claimed.into_iter().find(|contest| self.contests.get(contest).is_none());
+        ensure("a claim has a contest", orphan.is_none(), || format!("{orphan:?}"))?;
+        self.contests.rows.iter().try_for_each(|(contest, record)| {
+            let taken: u64 = self.contests.holders(contest).map(|(_, claim)| u64::from(claim.permits)).sum();
+            let waiting = self.contests.waiting(contest).count();
+            let details = || format!("{contest}: {record:?}, held {taken}, waiting {waiting}");
+            let counted = u64::from(record.taken) == taken && record.waiting as usize == waiting;
+            ensure("a contest counts its claims right", counted, details)?;
+            ensure("no more is held than there is", taken <= u64::from(record.capacity), details)?;
+            let next = self.contests.waiting(contest).next();
+            let free = u64::from(record.capacity).saturating_sub(taken);
+            ensure(
+                "nobody waits for what is free",
+                next.is_none_or(|(_, next)| u64::from(next.permits) > free),
+                details,
+            )?;
+            let newest = self.contests.holders(contest).last().map_or(0, |(grant, _)| grant.token.get());
+            ensure("a fencing token is a revision of the past", newest <= self.revision().get(), details)
+        })
     }
 
     fn past_configs_belong_to_a_config(&self) -> Result<(), Violation> {

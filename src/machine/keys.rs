@@ -4,19 +4,22 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::by_session::BySession;
 use super::codec::{decode_key_record, encode_key_record};
 use super::command::KeyCondition;
 use super::history::{History, OutsideHistory};
 use super::outcome::KeyMeta;
 use super::table::{Schema, Table};
 use crate::encoding::{DecodeError, Reader, Writer, fields, required};
-use crate::types::{Key, Revision, Version};
+use crate::types::{Key, Revision, SessionId, Version};
 
 /// A key's numbers and value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
     pub meta: KeyMeta,
     pub value: Bytes,
+    /// The session that the key ends with.
+    pub session: Option<SessionId>,
 }
 
 /// Which keys a range read takes, in key order.
@@ -80,6 +83,7 @@ impl Schema for KeyRows {
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     pub(super) rows: Table<KeyRows>,
+    by_session: BySession<Key>,
     pub(super) history: History,
     /// The revision of the newest change anywhere in the cluster.
     pub(super) present: Revision,
@@ -169,16 +173,50 @@ impl Keys {
         if holds { Ok(()) } else { Err(current) }
     }
 
-    /// Sets a key in `revision` and returns what it is now.
-    pub(super) fn put(&mut self, key: &Key, value: &Bytes, revision: Revision) -> KeyRecord {
+    /// The keys that end with a session.
+    pub(super) fn of_session(&self, session: SessionId) -> Vec<Key> {
+        self.by_session.of(session).cloned().collect()
+    }
+
+    /// Makes what is derived, once every row of a snapshot is back.
+    pub(super) fn finish_loading(&mut self, present: Revision, oldest: Revision) {
+        self.present = present;
+        self.by_session = self.index();
+        self.history.finish_loading(oldest);
+    }
+
+    /// Whether the index of sessions says the same as the table.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.by_session == self.index()
+    }
+
+    fn index(&self) -> BySession<Key> {
+        self.rows.iter().filter_map(|(key, record)| Some((record.session?, key.clone()))).collect()
+    }
+
+    /// Sets a key in `revision`, to end with `session` if there is one, and returns what it is now.
+    pub(super) fn put(
+        &mut self,
+        key: &Key,
+        value: &Bytes,
+        session: Option<SessionId>,
+        revision: Revision,
+    ) -> KeyRecord {
         let before = self.get(key).cloned();
+        let bound = before.as_ref().and_then(|record| record.session);
         let meta = match &before {
             Some(record) => KeyMeta { mod_revision: revision, version: record.meta.version.next(), ..record.meta },
             None => KeyMeta { create_revision: revision, mod_revision: revision, version: Version::new(1) },
         };
         self.history.record(key, revision, before);
         // A copy: the value is a part of a larger buffer, which it would keep in memory for as long as it lives.
-        let record = KeyRecord { meta, value: Bytes::copy_from_slice(value) };
+        let record = KeyRecord { meta, value: Bytes::copy_from_slice(value), session };
+        if let Some(session) = bound {
+            self.by_session.remove(session, key);
+        }
+        if let Some(session) = session {
+            self.by_session.add(session, key.clone());
+        }
         self.rows.insert(key.clone(), record.clone());
         record
     }
@@ -187,6 +225,9 @@ impl Keys {
     pub(super) fn delete(&mut self, key: &Key, revision: Revision) -> Option<KeyMeta> {
         let before = self.rows.remove(key)?;
         let meta = before.meta;
+        if let Some(session) = before.session {
+            self.by_session.remove(session, key);
+        }
         self.history.record(key, revision, Some(before));
         Some(meta)
     }

@@ -8,32 +8,42 @@
 //!
 //! Read next: `command.rs` (what can be asked), `outcome.rs` (what became of it), `event.rs` (what happened).
 
+mod by_session;
 mod cluster;
 mod codec;
 pub mod command;
 pub mod config;
+pub mod consumers;
+pub mod contest;
 mod digest;
 pub mod event;
+mod granting;
 mod history;
+mod holdings;
 mod idempotency;
 mod invariants;
 pub mod keys;
 mod limits;
 pub mod outcome;
+pub mod session;
 mod snapshot;
 mod table;
+mod turn;
 mod txn;
 
 use std::sync::Arc;
 
 pub use cluster::LeadershipRecord;
 pub use config::Configs;
+pub use consumers::Consumers;
+pub use contest::Contests;
 pub use digest::Digest;
 pub use history::OutsideHistory;
 pub use idempotency::Requests;
 pub use invariants::Violation;
 pub use keys::Keys;
 pub use limits::Limits;
+pub use session::Sessions;
 
 use bytes::Bytes;
 use cluster::Cluster;
@@ -44,8 +54,9 @@ use config::{ConfigOwner, ConfigPlan};
 use event::{Change, Event};
 use idempotency::{Recall, fingerprint};
 use outcome::{Answer, Effect, Origin, Outcome, Rejection};
+use turn::Turn;
 
-use crate::types::{ClusterId, FeatureLevel, Key, Leadership, LogIndex, MemberId, Revision, Term, Timestamp};
+use crate::types::{ClusterId, FeatureLevel, Key, Leadership, LogIndex, MemberId, Revision, SessionId, Term};
 
 /// The level of this release's state machine.
 pub const FEATURE_LEVEL: FeatureLevel = FeatureLevel::new(1);
@@ -54,8 +65,8 @@ pub const FEATURE_LEVEL: FeatureLevel = FeatureLevel::new(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     pub answer: Answer,
-    /// Present exactly when the command took a revision.
-    pub event: Option<Arc<Event>>,
+    /// One for each revision that the command took, in order.
+    pub events: Vec<Arc<Event>>,
 }
 
 /// The whole replicated state.
@@ -66,15 +77,10 @@ pub struct Machine {
     cluster: Cluster,
     keys: Keys,
     configs: Configs,
+    consumers: Consumers,
+    sessions: Sessions,
+    contests: Contests,
     requests: Requests,
-}
-
-/// One command on its way: the revision that it takes if it changes anything, and what it has changed.
-struct Turn {
-    index: LogIndex,
-    at: Timestamp,
-    revision: Revision,
-    changes: Vec<Change>,
 }
 
 impl Machine {
@@ -94,7 +100,7 @@ impl Machine {
         };
         let fingerprint = fingerprint(&command.action);
         match self.requests.recall(key, fingerprint) {
-            Recall::Retry(answer) => Applied { answer, event: None },
+            Recall::Retry(answer) => Applied { answer, events: Vec::new() },
             Recall::Reused => self.refused(Rejection::RequestReused { key: key.clone() }),
             Recall::New => {
                 let applied = self.take_turn(index, command);
@@ -118,16 +124,14 @@ impl Machine {
     }
 
     fn take_turn(&mut self, index: LogIndex, command: &Command) -> Applied {
-        let revision = self.revision().next();
-        let mut turn = Turn { index, at: command.at, revision, changes: Vec::new() };
+        let mut turn = Turn::new(index, command.at, self.revision());
         let outcome = self.admit(&command.author).and_then(|()| self.perform(command, &mut turn));
-        if turn.changes.is_empty() {
-            return Applied { answer: self.answer(outcome), event: None };
+        let events = turn.finish();
+        if let Some(last) = events.last() {
+            self.keys.present = last.revision;
+            self.keys.history.trim(self.limits.history_revisions, self.limits.history_bytes);
         }
-        self.keys.present = revision;
-        self.keys.history.trim(self.limits.history_revisions, self.limits.history_bytes);
-        let event = Event { revision, at: turn.at, changes: turn.changes };
-        Applied { answer: self.answer(outcome), event: Some(Arc::new(event)) }
+        Applied { answer: self.answer(outcome), events }
     }
 
     fn answer(&self, outcome: Outcome) -> Answer {
@@ -135,7 +139,7 @@ impl Machine {
     }
 
     fn refused(&self, rejection: Rejection) -> Applied {
-        Applied { answer: self.answer(Err(rejection)), event: None }
+        Applied { answer: self.answer(Err(rejection)), events: Vec::new() }
     }
 
     /// A duty's command is refused once a newer leadership has begun.
@@ -156,11 +160,19 @@ impl Machine {
             Action::FoundCluster { cluster } => self.found(cluster, turn),
             Action::AnnounceMember { member, record } => self.announce(*member, record, turn),
             Action::BeginLeadership { member, term } => self.begin_leadership(*member, *term, turn),
-            Action::PutKey { key, value, only_if } => self.put_key(key, value, *only_if, turn),
+            Action::PutKey { key, value, session, only_if } => self.put_key(key, value, *session, *only_if, turn),
             Action::DeleteKey { key, only_if } => self.delete_key(key, *only_if, turn),
             Action::Transact(transaction) => self.transact(transaction, turn),
             Action::PutConfig { config, document, only_if } => self.put_config(config, document, *only_if, owner, turn),
             Action::DeleteConfig { config, only_if } => self.delete_config(config, *only_if, owner, turn),
+            Action::ReportConsumer { config, session, report } => self.report_consumer(config, *session, report, turn),
+            Action::CreateSession { session, limit } => self.create_session(session, *limit, turn),
+            Action::EndSession { session, cause } => self.end_session(*session, *cause, turn),
+            Action::ExpireSessions(silent) => self.expire_sessions(silent, turn),
+            Action::Claim { contest, session, claim, limits } => self.claim(contest, *session, claim, *limits, turn),
+            Action::Release { contest, session, token, cause } => self.release(contest, *session, *token, *cause, turn),
+            Action::Revoke { contest, token } => self.revoke(contest, *token, turn),
+            Action::SetElection { election, spec } => self.set_election(election, *spec, turn),
             Action::ForgetRequests { through } => {
                 Ok(Effect::RequestsForgotten { count: self.requests.forget(*through) })
             }
@@ -195,16 +207,24 @@ impl Machine {
         Ok(Effect::LeadershipBegun(leadership))
     }
 
-    fn put_key(&mut self, key: &Key, value: &Bytes, only_if: KeyCondition, turn: &mut Turn) -> Outcome {
+    fn put_key(
+        &mut self,
+        key: &Key,
+        value: &Bytes,
+        session: Option<SessionId>,
+        only_if: KeyCondition,
+        turn: &mut Turn,
+    ) -> Outcome {
         self.limits.check_value(value.len() as u64)?;
+        session.map_or(Ok(()), |session| self.sessions.alive(session).map(drop))?;
         self.check_key(key, only_if)?;
         self.limits.check_growth(self.state_bytes())?;
-        Ok(Effect::KeyPut(txn::put(key, value, &mut self.keys, turn.revision, &mut turn.changes)))
+        Ok(Effect::KeyPut(txn::put(key, value, session, &mut self.keys, turn)))
     }
 
     fn delete_key(&mut self, key: &Key, only_if: KeyCondition, turn: &mut Turn) -> Outcome {
         self.check_key(key, only_if)?;
-        Ok(Effect::KeyDeleted(txn::delete(key, &mut self.keys, turn.revision, &mut turn.changes)))
+        Ok(Effect::KeyDeleted(txn::delete(key, &mut self.keys, turn)))
     }
 
     fn check_key(&self, key: &Key, only_if: KeyCondition) -> Result<(), Rejection> {
@@ -213,11 +233,12 @@ impl Machine {
 
     fn transact(&mut self, transaction: &Transaction, turn: &mut Turn) -> Outcome {
         txn::validate(transaction, &self.limits)?;
-        let (succeeded, operations) = txn::choose(transaction, &self.keys);
+        let (succeeded, operations) = txn::choose(transaction, &self.keys, &self.contests);
+        txn::sessions(operations).try_for_each(|session| self.sessions.alive(session).map(drop))?;
         if txn::grows(operations) {
             self.limits.check_growth(self.state_bytes())?;
         }
-        txn::execute(succeeded, operations, &mut self.keys, turn.revision, &mut turn.changes)
+        txn::execute(succeeded, operations, &mut self.keys, turn)
     }
 
     fn put_config(
@@ -317,6 +338,21 @@ impl Machine {
     /// Configuration documents.
     pub fn configs(&self) -> &Configs {
         &self.configs
+    }
+
+    /// Who runs which version of a config.
+    pub fn consumers(&self) -> &Consumers {
+        &self.consumers
+    }
+
+    /// The liveness of clients.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Elections and locks.
+    pub fn contests(&self) -> &Contests {
+        &self.contests
     }
 
     /// Remembered requests.

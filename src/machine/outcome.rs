@@ -6,8 +6,10 @@ use std::fmt;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::command::ConfigId;
-use crate::types::{ClusterId, IdempotencyKey, Key, Leadership, Revision, Version};
+use super::command::{ConfigId, ContestId};
+use super::contest::Grant;
+use super::event::Cause;
+use crate::types::{ClusterId, FencingToken, IdempotencyKey, Key, Leadership, Revision, SessionId, Version};
 
 /// The machine's answer to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +53,40 @@ pub enum Effect {
     ConfigDeleted {
         existed: bool,
     },
+    /// Whether this consumer had said the same before.
+    ConsumerReported {
+        changed: bool,
+    },
+    SessionCreated(SessionId),
+    /// False when it had ended before.
+    SessionEnded {
+        existed: bool,
+    },
+    SessionsExpired {
+        count: u64,
+    },
+    Claimed(Claimed),
+    /// What was given up: a grant, or a place in the queue.
+    Released {
+        token: Option<FencingToken>,
+    },
+    Revoked {
+        count: u64,
+    },
+    ElectionSet,
     RequestsForgotten {
         count: u64,
     },
     Compacted {
         through: Revision,
     },
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    Granted(Grant),
+    Waiting,
 }
 
 /// A key's numbers, as in etcd.
@@ -104,6 +134,30 @@ pub enum Rejection {
         "the state holds {used} bytes and the limit is {limit}: delete something first (deletes are always accepted)"
     )]
     StateFull { used: u64, limit: u64 },
+    #[error("session {session} was never created in this cluster: create one first")]
+    NoSuchSession { session: SessionId },
+    /// Why it ended, unless that was long ago.
+    #[error(
+        "session {session} has ended ({}), and with it everything that it held: create a new one",
+        .cause.map_or("long ago", Cause::as_str)
+    )]
+    SessionOver { session: SessionId, cause: Option<Cause> },
+    #[error("there are {limit} sessions, and no more are allowed: end sessions that nobody needs, or raise the limit")]
+    TooManySessions { limit: u32 },
+    #[error("{limit} claims wait for {contest}, and no more are allowed: come back later")]
+    TooManyWaiting { contest: ContestId, limit: u32 },
+    #[error("session {session} has {limit} claims, and no more are allowed: use another session")]
+    TooManyClaims { session: SessionId, limit: u32 },
+    /// The newest of its holders.
+    #[error("{contest} is held: its newest fencing token is {}", .holder.token)]
+    Held { contest: ContestId, holder: Grant },
+    #[error("{contest} has {capacity} permits, fixed by its first use: ask for the same, or wait until it is free")]
+    OtherCapacity { contest: ContestId, capacity: u32 },
+    #[error("{contest} has {capacity} permits and can never give {permits}")]
+    TooManyPermits { contest: ContestId, permits: u32, capacity: u32 },
+    /// What the session holds there, if anything.
+    #[error("session {session} does not hold {contest} by that fencing token: {}", describe_grant(.current))]
+    NotHeld { contest: ContestId, session: SessionId, current: Option<FencingToken> },
     #[error("revision {revision} is not between the compacted {compacted} and the present {present}")]
     CannotCompact { revision: Revision, compacted: Revision, present: Revision },
 }
@@ -132,6 +186,13 @@ fn describe_key(current: &Option<KeyMeta>) -> String {
     match current {
         Some(meta) => format!("it was last changed at revision {}", meta.mod_revision),
         None => "it does not exist".to_owned(),
+    }
+}
+
+fn describe_grant(current: &Option<FencingToken>) -> String {
+    match current {
+        Some(token) => format!("its fencing token there is {token}"),
+        None => "it holds nothing there".to_owned(),
     }
 }
 

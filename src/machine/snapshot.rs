@@ -6,14 +6,17 @@ use bytes::Bytes;
 use super::Machine;
 use super::cluster::{Cluster, LeadershipRecord, MemberRows};
 use super::config::{ConfigRows, PastConfigRows};
+use super::consumers::ConsumerRows;
+use super::contest::{ClaimRows, ContestRows};
 use super::digest::Digest;
 use super::history::UndoRows;
 use super::idempotency::RequestRows;
 use super::keys::KeyRows;
 use super::limits::Limits;
+use super::session::{EndedRows, SessionRows};
 use super::table::Schema;
 use crate::encoding::{DecodeError, Encode, Reader, Writer, fields, required};
-use crate::types::{Leadership, LogIndex, MemberId, Revision, Term, Timestamp};
+use crate::types::{Leadership, LogIndex, MemberId, Revision, SessionId, Term, Timestamp};
 
 /// The number of the record that holds what stands in no table.
 const SCALARS: u32 = 1;
@@ -41,6 +44,9 @@ impl Encode for Scalars<'_> {
                 writer.number(4, record.since.as_millis());
             });
         }
+        if machine.sessions.newest > SessionId::ZERO {
+            writer.number(8, machine.sessions.newest.get());
+        }
     }
 }
 
@@ -65,6 +71,11 @@ impl Machine {
             .chain(self.configs.rows.records())
             .chain(self.configs.past.records())
             .chain(self.requests.rows.records())
+            .chain(self.sessions.rows.records())
+            .chain(self.sessions.ended.records())
+            .chain(self.contests.rows.records())
+            .chain(self.contests.claims.records())
+            .chain(self.consumers.rows.records())
     }
 
     fn scalars(&self) -> Bytes {
@@ -96,6 +107,11 @@ impl Machine {
                     ConfigRows::NUMBER => machine.configs.rows.load(row)?,
                     PastConfigRows::NUMBER => machine.configs.past.load(row)?,
                     RequestRows::NUMBER => machine.requests.load(row)?,
+                    SessionRows::NUMBER => machine.sessions.rows.load(row)?,
+                    EndedRows::NUMBER => machine.sessions.ended.load(row)?,
+                    ContestRows::NUMBER => machine.contests.rows.load(row)?,
+                    ClaimRows::NUMBER => machine.contests.claims.load(row)?,
+                    ConsumerRows::NUMBER => machine.consumers.rows.load(row)?,
                     other => return Err(DecodeError::unknown("table", u64::from(other)).into()),
                 }
             }
@@ -108,10 +124,13 @@ impl Machine {
     fn finish_restoring(&mut self, scalars: Bytes) -> Result<(), DecodeError> {
         let mut reader = Reader::new(scalars);
         fields!(reader => 1 applied: number, 2 revision: number, 3 compacted: number, 4 next_request: number,
-            5 forgotten_early: number, 6 cluster: parse, 7 leadership: bytes);
+            5 forgotten_early: number, 6 cluster: parse, 7 leadership: bytes, 8 newest_session: number);
         self.applied = applied.map(LogIndex::new);
-        self.keys.present = Revision::new(required(revision, "revision")?);
-        self.keys.history.finish_loading(Revision::new(required(compacted, "compacted")?));
+        let compacted = Revision::new(required(compacted, "compacted")?);
+        self.keys.finish_loading(Revision::new(required(revision, "revision")?), compacted);
+        self.sessions.newest = SessionId::new(newest_session.unwrap_or_default());
+        self.contests.finish_loading();
+        self.consumers.finish_loading();
         let next = required(next_request, "next request")?;
         self.requests.finish_loading(next, required(forgotten_early, "forgotten early")?);
         let members = std::mem::take(&mut self.cluster.members);
@@ -128,6 +147,11 @@ impl Machine {
             + self.configs.rows.bytes()
             + self.configs.past.bytes()
             + self.requests.rows.bytes()
+            + self.sessions.rows.bytes()
+            + self.sessions.ended.bytes()
+            + self.contests.rows.bytes()
+            + self.contests.claims.bytes()
+            + self.consumers.rows.bytes()
     }
 
     /// What members compare: equal wherever the same entries were applied.
@@ -139,6 +163,11 @@ impl Machine {
             .with(self.configs.rows.digest())
             .with(self.configs.past.digest())
             .with(self.requests.rows.digest())
+            .with(self.sessions.rows.digest())
+            .with(self.sessions.ended.digest())
+            .with(self.contests.rows.digest())
+            .with(self.contests.claims.digest())
+            .with(self.consumers.rows.digest())
     }
 }
 

@@ -184,6 +184,14 @@ fn log_done(config: &ConfigId, effect: &Effect) {
         | Effect::KeyPut(_)
         | Effect::KeyDeleted(_)
         | Effect::Transacted { .. }
+        | Effect::ConsumerReported { .. }
+        | Effect::SessionCreated(_)
+        | Effect::SessionEnded { .. }
+        | Effect::SessionsExpired { .. }
+        | Effect::Claimed(_)
+        | Effect::Released { .. }
+        | Effect::Revoked { .. }
+        | Effect::ElectionSet
         | Effect::RequestsForgotten { .. }
         | Effect::Compacted { .. } => {}
     }

@@ -115,7 +115,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                         io::Error::new(io::ErrorKind::InvalidData, format!("log entry {index}: {error}"))
                     })?;
                     let applied = self.machine.apply(index, &command);
-                    events.extend(applied.event);
+                    events.extend(applied.events);
                     Applied::Answer(applied.answer)
                 }
                 EntryPayload::Blank => {

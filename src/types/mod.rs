@@ -8,7 +8,8 @@ mod numbers;
 mod time;
 
 pub use names::{
-    ClusterId, ConfigName, DocumentKey, IdempotencyKey, Incarnation, InvalidName, Key, MemberName, Namespace,
+    ClientName, ClusterId, ConfigName, ContestName, DocumentKey, IdempotencyKey, Incarnation, InvalidName, Key,
+    MemberName, Namespace, SessionName,
 };
-pub use numbers::{FeatureLevel, Leadership, LogIndex, MemberId, Revision, Term, Version};
-pub use time::{InvalidTimestamp, Timestamp};
+pub use numbers::{FeatureLevel, FencingToken, Leadership, LogIndex, MemberId, Revision, SessionId, Term, Version};
+pub use time::{InvalidTimestamp, InvalidTtl, Timestamp, Ttl};

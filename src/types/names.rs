@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::numbers::SessionId;
+
 /// Why a text is not the name that it should be. The message says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{kind} {text:?} is not valid: {rule}")]
@@ -79,6 +81,18 @@ name! {
     is_dns_subdomain
 }
 name! {
+    /// The name of an election or a lock inside its namespace.
+    ContestName, "name",
+    "1 to 253 lower-case letters, digits, '-' or '.', each part between dots a DNS label (a DNS subdomain)",
+    is_dns_subdomain
+}
+name! {
+    /// What a client calls itself, for people: a pod's name, a host and a process.
+    ClientName, "client name",
+    "1 to 253 printable ASCII characters",
+    |text| (1..=253).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+name! {
     /// One entry of a config's `data`, as in a ConfigMap.
     DocumentKey, "data key",
     "1 to 253 letters, digits, '-', '_' or '.', not '.' or '..' (as in a ConfigMap)",
@@ -122,6 +136,58 @@ name! {
     IdempotencyKey, "idempotency key",
     "1 to 64 printable ASCII characters",
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// A session as it is called outside: which cluster it is of, and its number there. Prints as `1f0c32ab-17`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionName {
+    cluster: String,
+    pub session: SessionId,
+}
+
+impl SessionName {
+    /// What is allowed, as a sentence for people.
+    pub const RULE: &'static str = "the beginning of a cluster id, '-' and a number, as the cluster gave it";
+
+    /// The first digits of a cluster id, enough to tell a mix-up.
+    const DIGITS: usize = 8;
+
+    /// A session of a cluster.
+    pub fn new(cluster: &ClusterId, session: SessionId) -> Self {
+        Self { cluster: cluster.as_str()[..Self::DIGITS].to_owned(), session }
+    }
+
+    /// Whether it is a session of that cluster.
+    pub fn is_of(&self, cluster: &ClusterId) -> bool {
+        cluster.as_str().starts_with(&self.cluster)
+    }
+}
+
+impl FromStr for SessionName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let parts = text.split_once('-').filter(|(cluster, number)| {
+            let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            // A number is written in one way only.
+            let is_number = number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
+            cluster.len() == Self::DIGITS && cluster.bytes().all(is_digit) && is_number
+        });
+        let parsed = parts.and_then(|(cluster, number)| Some((cluster.to_owned(), number.parse().ok()?)));
+        match parsed {
+            Some((cluster, number)) => Ok(Self { cluster, session: SessionId::new(number) }),
+            None => {
+                let text = text.chars().take(SHOWN).collect();
+                Err(InvalidName { kind: "session", text, rule: Self::RULE })
+            }
+        }
+    }
+}
+
+impl fmt::Display for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.cluster, self.session)
+    }
 }
 
 impl Key {
@@ -193,6 +259,19 @@ mod tests {
         for bad in ["", "a\0b", "a\nb", "..", "a/../b", "./a", &"k".repeat(513)] {
             assert!(Key::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_session_is_read_back_and_known_to_its_cluster_only() {
+        let (cluster, other) = (ClusterId::from_random(7 << 120), ClusterId::from_random(8 << 120));
+        let name = SessionName::new(&cluster, SessionId::new(17));
+        assert_eq!(name.to_string(), "07000000-17");
+        assert_eq!(name.to_string().parse(), Ok(name.clone()));
+        assert!(name.is_of(&cluster) && !name.is_of(&other));
+        for bad in ["", "17", "07000000-", "07000000-0", "07000000-017", "0700000-17", "07000000-+1", "07000000-1x"] {
+            assert!(bad.parse::<SessionName>().is_err(), "{bad}");
+        }
+        assert!("07000000-99999999999999999999".parse::<SessionName>().is_err());
     }
 
     #[test]

@@ -60,6 +60,14 @@ number! {
     MemberId
 }
 number! {
+    /// A client's session: counted from 1 in each cluster and never used twice.
+    SessionId
+}
+number! {
+    /// The revision at which a grant was made. Compared, never computed: of two grants, the greater token is the newer.
+    FencingToken
+}
+number! {
     /// Raft's election number. Two Raft leaders can share one, so it is never a fencing token.
     Term
 }

@@ -47,6 +47,43 @@ impl FromStr for Timestamp {
     }
 }
 
+/// How long a session lives without a sign of life: 500 ms to 24 h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ttl(u64);
+
+/// A time to live that no session can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "a session lives {} to {} ms without a sign of life, not {millis} ms",
+    Ttl::LEAST.as_millis(),
+    Ttl::GREATEST.as_millis()
+)]
+pub struct InvalidTtl {
+    millis: u64,
+}
+
+impl Ttl {
+    /// Half a second: shorter ones would end by a busy machine alone.
+    pub const LEAST: Self = Self(500);
+    /// A day.
+    pub const GREATEST: Self = Self(24 * 60 * 60 * 1000);
+    /// What a session has that does not ask for another.
+    pub const USUAL: Self = Self(3000);
+
+    /// From milliseconds.
+    ///
+    /// # Errors
+    /// When it is too short or too long.
+    pub const fn from_millis(millis: u64) -> Result<Self, InvalidTtl> {
+        if millis < Self::LEAST.0 || millis > Self::GREATEST.0 { Err(InvalidTtl { millis }) } else { Ok(Self(millis)) }
+    }
+
+    /// In milliseconds.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

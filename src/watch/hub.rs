@@ -110,6 +110,14 @@ fn size_of_event(event: &Event) -> usize {
         Change::KeyDeleted { key } => key.as_str().len(),
         Change::ConfigPut { record, .. } => record.data.iter().map(|(key, text)| key.as_str().len() + text.len()).sum(),
         Change::ConfigDeleted { .. }
+        | Change::SessionCreated { .. }
+        | Change::SessionEnded { .. }
+        | Change::Waiting { .. }
+        | Change::Granted { .. }
+        | Change::Lost { .. }
+        | Change::Withdrawn { .. }
+        | Change::ElectionSet { .. }
+        | Change::ConsumerReported { .. }
         | Change::LeadershipBegun { .. }
         | Change::MemberAnnounced { .. }
         | Change::ClusterFounded

@@ -4,8 +4,13 @@ use bytes::Bytes;
 
 use super::{Nothing, choice};
 use crate::encoding::{Decode, DecodeError, Encode, Reader, Value, Writer, fields, required};
-use crate::machine::outcome::{Answer, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection};
-use crate::types::{Key, Leadership, Revision, Version};
+use crate::machine::command::ContestId;
+use crate::machine::contest::Grant;
+use crate::machine::event::Cause;
+use crate::machine::outcome::{
+    Answer, Claimed, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection,
+};
+use crate::types::{FencingToken, Key, Leadership, Revision, SessionId, Timestamp, Version};
 
 impl Encode for Answer {
     fn encode(&self, writer: &mut Writer) {
@@ -64,6 +69,16 @@ impl Encode for Effect {
             Self::ConfigDeleted { existed } => writer.number(8, u64::from(*existed)),
             Self::RequestsForgotten { count } => writer.number(9, *count),
             Self::Compacted { through } => writer.number(10, through.get()),
+            Self::ConsumerReported { changed } => writer.number(11, u64::from(*changed)),
+            Self::SessionCreated(session) => writer.number(12, session.get()),
+            Self::SessionEnded { existed } => writer.number(13, u64::from(*existed)),
+            Self::SessionsExpired { count } => writer.number(14, *count),
+            Self::Claimed(Claimed::Granted(grant)) => writer.message(15, grant),
+            Self::Claimed(Claimed::Waiting) => writer.number(16, 1),
+            // No grant has the token 0.
+            Self::Released { token } => writer.number(17, token.map_or(0, FencingToken::get)),
+            Self::Revoked { count } => writer.number(18, *count),
+            Self::ElectionSet => writer.number(19, 1),
         }
     }
 }
@@ -90,10 +105,23 @@ impl Decode for Effect {
                 8 => Self::ConfigDeleted { existed: value.flag()? },
                 9 => Self::RequestsForgotten { count: value.number()? },
                 10 => Self::Compacted { through: Revision::new(value.number()?) },
+                11 => Self::ConsumerReported { changed: value.flag()? },
+                12 => Self::SessionCreated(SessionId::new(value.number()?)),
+                13 => Self::SessionEnded { existed: value.flag()? },
+                14 => Self::SessionsExpired { count: value.number()? },
+                15 => Self::Claimed(Claimed::Granted(value.message()?)),
+                16 => Self::Claimed(Claimed::Waiting),
+                17 => Self::Released { token: some_token(value.number()?) },
+                18 => Self::Revoked { count: value.number()? },
+                19 => Self::ElectionSet,
                 _ => return Ok(None),
             }))
         })
     }
+}
+
+fn some_token(number: u64) -> Option<FencingToken> {
+    Some(FencingToken::new(number)).filter(|token| *token != FencingToken::ZERO)
 }
 
 fn decode_transacted(value: Value) -> Result<Effect, DecodeError> {
@@ -177,15 +205,47 @@ impl Encode for Rejection {
             Self::CannotCompact { revision, compacted, present } => {
                 encode_numbers(writer, 11, &[revision.get(), compacted.get(), present.get()]);
             }
+            Self::NoSuchSession { session } => encode_numbers(writer, 12, &[session.get()]),
+            Self::SessionOver { session, cause } => {
+                encode_numbers(writer, 13, &[session.get(), cause.map_or(0, Cause::number)]);
+            }
+            Self::TooManySessions { limit } => encode_numbers(writer, 14, &[u64::from(*limit)]),
+            Self::TooManyClaims { session, limit } => {
+                encode_numbers(writer, 15, &[session.get(), u64::from(*limit)]);
+            }
+            Self::TooManyWaiting { contest, limit } => encode_contest(writer, 16, contest, &[u64::from(*limit)]),
+            Self::Held { contest, holder } => {
+                let Grant { session, token, since } = holder;
+                encode_contest(writer, 17, contest, &[session.get(), token.get(), since.as_millis()]);
+            }
+            Self::OtherCapacity { contest, capacity } => {
+                encode_contest(writer, 18, contest, &[u64::from(*capacity)]);
+            }
+            Self::TooManyPermits { contest, permits, capacity } => {
+                encode_contest(writer, 19, contest, &[u64::from(*permits), u64::from(*capacity)]);
+            }
+            Self::NotHeld { contest, session, current } => {
+                encode_contest(writer, 20, contest, &[session.get(), current.map_or(0, FencingToken::get)]);
+            }
         }
     }
+}
+
+/// A contest and several numbers.
+fn encode_contest(writer: &mut Writer, field: u32, contest: &ContestId, numbers: &[u64]) {
+    writer.nested(field, |w| {
+        w.message(1, contest);
+        encode_numbers(w, 2, numbers);
+    });
 }
 
 impl Decode for Rejection {
     fn decode(reader: Reader) -> Result<Self, DecodeError> {
         choice(reader, "rejection", |variant, value| {
-            if let 2 | 9 | 10 | 11 = variant {
-                return decode_numeric_rejection(variant, value).map(Some);
+            match variant {
+                2 | 9..=15 => return decode_numeric_rejection(variant, value).map(Some),
+                16..=20 => return decode_contest_rejection(variant, value).map(Some),
+                _ => {}
             }
             let mut reader = Reader::new(value.bytes()?);
             Ok(Some(match variant {
@@ -254,11 +314,61 @@ fn decode_numeric_rejection(variant: u32, value: Value) -> Result<Rejection, Dec
             let [used, limit] = decode_numbers(bytes)?;
             Rejection::StateFull { used, limit }
         }
-        _ => {
+        11 => {
             let [revision, compacted, present] = decode_numbers(bytes)?.map(Revision::new);
             Rejection::CannotCompact { revision, compacted, present }
         }
+        12 => {
+            let [session] = decode_numbers(bytes)?.map(SessionId::new);
+            Rejection::NoSuchSession { session }
+        }
+        13 => {
+            let [session, cause] = decode_numbers(bytes)?;
+            let cause = (cause != 0).then(|| Cause::from_number(cause)).transpose()?;
+            Rejection::SessionOver { session: SessionId::new(session), cause }
+        }
+        14 => {
+            let [limit] = decode_numbers(bytes)?;
+            Rejection::TooManySessions { limit: small(limit)? }
+        }
+        _ => {
+            let [session, limit] = decode_numbers(bytes)?;
+            Rejection::TooManyClaims { session: SessionId::new(session), limit: small(limit)? }
+        }
     })
+}
+
+fn decode_contest_rejection(variant: u32, value: Value) -> Result<Rejection, DecodeError> {
+    let mut reader = Reader::new(value.bytes()?);
+    fields!(reader => 1 contest: message, 2 numbers: bytes);
+    let (contest, bytes) = (required(contest, "contest")?, required(numbers, "numbers")?);
+    Ok(match variant {
+        16 => {
+            let [limit] = decode_numbers(bytes)?;
+            Rejection::TooManyWaiting { contest, limit: small(limit)? }
+        }
+        17 => {
+            let [session, token, since] = decode_numbers(bytes)?;
+            let (session, token) = (SessionId::new(session), FencingToken::new(token));
+            Rejection::Held { contest, holder: Grant { session, token, since: Timestamp::from_millis(since) } }
+        }
+        18 => {
+            let [capacity] = decode_numbers(bytes)?;
+            Rejection::OtherCapacity { contest, capacity: small(capacity)? }
+        }
+        19 => {
+            let [permits, capacity] = decode_numbers(bytes)?;
+            Rejection::TooManyPermits { contest, permits: small(permits)?, capacity: small(capacity)? }
+        }
+        _ => {
+            let [session, current] = decode_numbers(bytes)?;
+            Rejection::NotHeld { contest, session: SessionId::new(session), current: some_token(current) }
+        }
+    })
+}
+
+fn small(number: u64) -> Result<u32, DecodeError> {
+    u32::try_from(number).map_err(|_| DecodeError::new("a number has more than 32 bits"))
 }
 
 /// Several numbers as one nested value, in fields 1, 2, ...

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::choice;
+use super::contest::{decode_end, encode_end};
 use super::record::{decode_datum, encode_data};
 use crate::encoding::{Decode, DecodeError, Encode, Reader, Writer, fields, required};
 use crate::machine::command::{
     Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition,
     KeyOperation, MemberRecord, Relation, Transaction,
 };
-use crate::types::{FeatureLevel, IdempotencyKey, Leadership, MemberId, Revision, Term, Timestamp, Version};
+use crate::types::{
+    FeatureLevel, FencingToken, IdempotencyKey, Leadership, MemberId, Revision, SessionId, Term, Timestamp, Version,
+};
 
 impl Encode for Command {
     fn encode(&self, writer: &mut Writer) {
@@ -70,10 +73,11 @@ impl Encode for Action {
                 w.number(1, member.get());
                 w.number(2, term.get());
             }),
-            Self::PutKey { key, value, only_if } => writer.nested(4, |w| {
+            Self::PutKey { key, value, session, only_if } => writer.nested(4, |w| {
                 w.text(1, key.as_str());
                 w.bytes(2, value);
                 w.message(3, only_if);
+                encode_session(w, 4, *session);
             }),
             Self::DeleteKey { key, only_if } => writer.nested(5, |w| {
                 w.text(1, key.as_str());
@@ -91,6 +95,44 @@ impl Encode for Action {
             }),
             Self::ForgetRequests { through } => writer.nested(9, |w| w.number(1, *through)),
             Self::Compact { through } => writer.nested(10, |w| w.number(1, through.get())),
+            Self::ReportConsumer { config, session, report } => writer.nested(11, |w| {
+                w.message(1, config);
+                w.number(2, session.get());
+                w.message(3, report);
+            }),
+            Self::CreateSession { session, limit } => writer.nested(12, |w| {
+                w.message(1, session);
+                w.number(2, u64::from(*limit));
+            }),
+            Self::EndSession { session, cause } => writer.nested(13, |w| {
+                w.number(1, session.get());
+                w.number(2, encode_end(*cause));
+            }),
+            Self::ExpireSessions(silent) => {
+                writer.nested(14, |w| silent.iter().for_each(|session| w.message(1, session)));
+            }
+            Self::Claim { contest, session, claim, limits } => writer.nested(15, |w| {
+                w.message(1, contest);
+                w.number(2, session.get());
+                w.message(3, claim);
+                w.message(4, limits);
+            }),
+            Self::Release { contest, session, token, cause } => writer.nested(16, |w| {
+                w.message(1, contest);
+                w.number(2, session.get());
+                encode_token(w, 3, *token);
+                w.number(4, encode_end(*cause));
+            }),
+            Self::Revoke { contest, token } => writer.nested(17, |w| {
+                w.message(1, contest);
+                encode_token(w, 2, *token);
+            }),
+            Self::SetElection { election, spec } => writer.nested(18, |w| {
+                w.message(1, election);
+                if let Some(spec) = spec {
+                    w.message(2, spec);
+                }
+            }),
         }
     }
 }
@@ -115,9 +157,10 @@ impl Decode for Action {
                     Self::BeginLeadership { member, term: Term::new(required(term, "term")?) }
                 }
                 4 => {
-                    fields!(reader => 1 key: parse, 2 value: bytes, 3 only_if: message);
-                    let (key, value) = (required(key, "key")?, required(value, "value")?);
-                    Self::PutKey { key, value, only_if: required(only_if, "condition")? }
+                    fields!(reader => 1 key: parse, 2 value: bytes, 3 only_if: message, 4 session: number);
+                    let (key, value, session) =
+                        (required(key, "key")?, required(value, "value")?, session.map(SessionId::new));
+                    Self::PutKey { key, value, session, only_if: required(only_if, "condition")? }
                 }
                 5 => {
                     fields!(reader => 1 key: parse, 2 only_if: message);
@@ -141,9 +184,69 @@ impl Decode for Action {
                     fields!(reader => 1 through: number);
                     Self::Compact { through: Revision::new(required(through, "through")?) }
                 }
-                _ => return Ok(None),
+                _ => return decode_holding(variant, reader),
             }))
         })
+    }
+}
+
+/// The actions of sessions and of what they hold.
+fn decode_holding(variant: u32, mut reader: Reader) -> Result<Option<Action>, DecodeError> {
+    let needed = |session: Option<u64>| required(session, "session").map(SessionId::new);
+    Ok(Some(match variant {
+        11 => {
+            fields!(reader => 1 config: message, 2 session: number, 3 report: message);
+            let (config, report) = (required(config, "config")?, required(report, "report")?);
+            Action::ReportConsumer { config, session: needed(session)?, report }
+        }
+        12 => {
+            fields!(reader => 1 session: message, 2 limit: small);
+            Action::CreateSession { session: required(session, "session")?, limit: required(limit, "limit")? }
+        }
+        13 => {
+            fields!(reader => 1 session: number, 2 cause: number);
+            Action::EndSession { session: needed(session)?, cause: decode_end(required(cause, "cause")?)? }
+        }
+        14 => {
+            let mut silent = Vec::new();
+            while let Some((field, value)) = reader.field()? {
+                if field == 1 {
+                    silent.push(value.message()?);
+                }
+            }
+            Action::ExpireSessions(silent)
+        }
+        15 => {
+            fields!(reader => 1 contest: message, 2 session: number, 3 claim: message, 4 limits: message);
+            let (claim, limits) = (required(claim, "claim")?, required(limits, "limits")?);
+            Action::Claim { contest: required(contest, "contest")?, session: needed(session)?, claim, limits }
+        }
+        16 => {
+            fields!(reader => 1 contest: message, 2 session: number, 3 token: number, 4 cause: number);
+            let (contest, cause) = (required(contest, "contest")?, decode_end(required(cause, "cause")?)?);
+            Action::Release { contest, session: needed(session)?, token: token.map(FencingToken::new), cause }
+        }
+        17 => {
+            fields!(reader => 1 contest: message, 2 token: number);
+            Action::Revoke { contest: required(contest, "contest")?, token: token.map(FencingToken::new) }
+        }
+        18 => {
+            fields!(reader => 1 election: message, 2 spec: message);
+            Action::SetElection { election: required(election, "election")?, spec }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn encode_session(writer: &mut Writer, field: u32, session: Option<SessionId>) {
+    if let Some(session) = session {
+        writer.number(field, session.get());
+    }
+}
+
+fn encode_token(writer: &mut Writer, field: u32, token: Option<FencingToken>) {
+    if let Some(token) = token {
+        writer.number(field, token.get());
     }
 }
 
@@ -286,17 +389,19 @@ impl Decode for Transaction {
 
 impl Encode for Compare {
     fn encode(&self, writer: &mut Writer) {
-        writer.text(1, self.key.as_str());
-        writer.number(
-            2,
-            match self.relation {
-                Relation::Equal => 1,
-                Relation::NotEqual => 2,
-                Relation::Less => 3,
-                Relation::Greater => 4,
-            },
-        );
-        writer.nested(3, |w| match &self.target {
+        let (key, relation, target) = match self {
+            Self::Key { key, relation, target } => (key, relation, target),
+            Self::Fence(fence) => return writer.message(4, fence),
+        };
+        let relation = match relation {
+            Relation::Equal => 1,
+            Relation::NotEqual => 2,
+            Relation::Less => 3,
+            Relation::Greater => 4,
+        };
+        writer.text(1, key.as_str());
+        writer.number(2, relation);
+        writer.nested(3, |w| match target {
             CompareTarget::Version(version) => w.number(1, version.get()),
             CompareTarget::CreateRevision(revision) => w.number(2, revision.get()),
             CompareTarget::ModRevision(revision) => w.number(3, revision.get()),
@@ -307,7 +412,10 @@ impl Encode for Compare {
 
 impl Decode for Compare {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        fields!(reader => 1 key: parse, 2 relation: number, 3 target: bytes);
+        fields!(reader => 1 key: parse, 2 relation: number, 3 target: bytes, 4 fence: message);
+        if let Some(fence) = fence {
+            return Ok(Self::Fence(fence));
+        }
         let relation = match required(relation, "relation")? {
             1 => Relation::Equal,
             2 => Relation::NotEqual,
@@ -324,7 +432,7 @@ impl Decode for Compare {
                 _ => return Ok(None),
             }))
         })?;
-        Ok(Self { key: required(key, "key")?, relation, target })
+        Ok(Self::Key { key: required(key, "key")?, relation, target })
     }
 }
 
@@ -332,9 +440,10 @@ impl Encode for KeyOperation {
     fn encode(&self, writer: &mut Writer) {
         match self {
             Self::Get(key) => writer.text(1, key.as_str()),
-            Self::Put { key, value } => writer.nested(2, |w| {
+            Self::Put { key, value, session } => writer.nested(2, |w| {
                 w.text(1, key.as_str());
                 w.bytes(2, value);
+                encode_session(w, 3, *session);
             }),
             Self::Delete(key) => writer.text(3, key.as_str()),
         }
@@ -348,8 +457,9 @@ impl Decode for KeyOperation {
                 1 => Self::Get(value.parse()?),
                 2 => {
                     let mut reader = Reader::new(value.bytes()?);
-                    fields!(reader => 1 key: parse, 2 value: bytes);
-                    Self::Put { key: required(key, "key")?, value: required(value, "value")? }
+                    fields!(reader => 1 key: parse, 2 value: bytes, 3 session: number);
+                    let session = session.map(SessionId::new);
+                    Self::Put { key: required(key, "key")?, value: required(value, "value")?, session }
                 }
                 3 => Self::Delete(value.parse()?),
                 _ => return Ok(None),

@@ -5,8 +5,10 @@
 
 mod answer;
 mod command;
+mod contest;
 mod record;
 
+pub(super) use contest::{decode_claim, decode_contest, decode_session, encode_claim, encode_contest, encode_session};
 pub(super) use record::{decode_config_record, decode_key_record, encode_config_record, encode_key_record};
 
 use crate::encoding::{DecodeError, Encode, Reader, Value, Writer};

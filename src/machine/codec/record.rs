@@ -6,7 +6,7 @@ use crate::encoding::{Decode, DecodeError, Encode, Reader, Value, Writer, fields
 use crate::machine::config::{ConfigOwner, ConfigRecord};
 use crate::machine::keys::KeyRecord;
 use crate::machine::outcome::KeyMeta;
-use crate::types::{DocumentKey, Revision, Timestamp, Version};
+use crate::types::{DocumentKey, Revision, SessionId, Timestamp, Version};
 
 impl Encode for KeyMeta {
     fn encode(&self, writer: &mut Writer) {
@@ -31,12 +31,16 @@ impl Decode for KeyMeta {
 pub(in crate::machine) fn encode_key_record(record: &KeyRecord, writer: &mut Writer) {
     writer.message(1, &record.meta);
     writer.bytes(2, &record.value);
+    if let Some(session) = record.session {
+        writer.number(3, session.get());
+    }
 }
 
 /// Reads what [`encode_key_record`] wrote.
 pub(in crate::machine) fn decode_key_record(mut reader: Reader) -> Result<KeyRecord, DecodeError> {
-    fields!(reader => 1 meta: message, 2 value: bytes);
-    Ok(KeyRecord { meta: required(meta, "numbers")?, value: required(value, "value")? })
+    fields!(reader => 1 meta: message, 2 value: bytes, 3 session: number);
+    let session = session.map(SessionId::new);
+    Ok(KeyRecord { meta: required(meta, "numbers")?, value: required(value, "value")?, session })
 }
 
 /// A config's version inside a row.

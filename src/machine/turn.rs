@@ -1,0 +1,52 @@
+//! One command on its way: the revisions that it takes, and what it changes in each.
+//!
+//! A command that changes something takes one revision. One that makes several grants takes a revision for each of them,
+//! because the revision of a grant is its fencing token, and no two grants may have the same.
+
+use std::sync::Arc;
+
+use super::event::{Change, Event};
+use crate::types::{FencingToken, LogIndex, Revision, Timestamp};
+
+/// What a command has done so far.
+pub(super) struct Turn {
+    pub(super) index: LogIndex,
+    pub(super) at: Timestamp,
+    /// The revision of the next change.
+    pub(super) revision: Revision,
+    /// What was changed in that revision.
+    pub(super) changes: Vec<Change>,
+    granted: bool,
+    earlier: Vec<Arc<Event>>,
+}
+
+impl Turn {
+    /// A command that comes when the state is at `present`.
+    pub(super) fn new(index: LogIndex, at: Timestamp, present: Revision) -> Self {
+        Self { index, at, revision: present.next(), changes: Vec::new(), granted: false, earlier: Vec::new() }
+    }
+
+    /// The token of a grant that is told next.
+    pub(super) fn token(&mut self) -> FencingToken {
+        if self.granted {
+            self.close();
+        }
+        self.granted = true;
+        FencingToken::new(self.revision.get())
+    }
+
+    /// Everything that the command changed, revision by revision.
+    pub(super) fn finish(mut self) -> Vec<Arc<Event>> {
+        if !self.changes.is_empty() {
+            self.close();
+        }
+        self.earlier
+    }
+
+    fn close(&mut self) {
+        let changes = std::mem::take(&mut self.changes);
+        self.earlier.push(Arc::new(Event { revision: self.revision, at: self.at, changes }));
+        self.revision = self.revision.next();
+        self.granted = false;
+    }
+}
