@@ -99,7 +99,8 @@ mod tests {
         for index in 0..commands {
             let author = Author::Client(Some(IdempotencyKey::new(format!("request-{index}")).unwrap()));
             let key = Key::new("k").unwrap();
-            let action = Action::PutKey { key, value: bytes::Bytes::new(), only_if: KeyCondition::Always };
+            let action =
+                Action::PutKey { key, value: bytes::Bytes::new(), session: None, only_if: KeyCondition::Always };
             machine.apply(LogIndex::new(index), &Command { at: Timestamp::from_millis(0), author, action });
         }
         Arc::new(machine)

@@ -115,7 +115,8 @@ pub enum Action {
     },
     /// What an election's custom resource says of it; `None` when there is no resource any more.
     SetElection {
-        election: ContestId,
+        namespace: Namespace,
+        name: ContestName,
         spec: Option<ElectionSpec>,
     },
 

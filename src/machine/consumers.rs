@@ -75,6 +75,15 @@ impl Consumers {
         }
     }
 
+    /// Forgets what was said of a config that is no more.
+    pub(super) fn forget_config(&mut self, config: &ConfigId) {
+        let sessions: Vec<_> = self.of(config).map(|(session, _)| session).collect();
+        for session in sessions {
+            self.by_session.remove(session, config);
+            self.rows.remove(&(config.clone(), session));
+        }
+    }
+
     /// Makes what is derived, once every row of a snapshot is back.
     pub(super) fn finish_loading(&mut self) {
         self.by_session = self.index();

@@ -77,8 +77,8 @@ pub struct Transition {
     pub candidate: Option<ClientName>,
     /// Since when its holder had to be still when it ended, in milliseconds.
     pub overdue_ms: u64,
-    /// The grant that took its place, once there is one, and for how long nobody held it before, by the wall clocks of the
-    /// members that proposed the two changes.
+    /// The grant that came next, and for how long nobody held anything before it (0 where others did), by the wall clocks
+    /// of the members that proposed the changes.
     pub successor: Option<(FencingToken, u64)>,
 }
 
@@ -125,6 +125,20 @@ impl Schema for ClaimRows {
 pub(super) enum Rank {
     Holding(FencingToken),
     Waiting(Reverse<i32>, Revision),
+}
+
+impl ContestRecord {
+    /// For how long nobody has held it: since the last holder had to be still.
+    pub(super) fn vacant_ms(&self, now: Timestamp) -> u64 {
+        if self.taken > 0 {
+            return 0;
+        }
+        let open = self.recent.iter().filter(|transition| transition.successor.is_none());
+        let since = open.map(|Transition { at, overdue_ms, .. }| {
+            now.as_millis().saturating_sub(at.as_millis()).saturating_add(*overdue_ms)
+        });
+        since.min().unwrap_or_default()
+    }
 }
 
 const FIRST: Rank = Rank::Holding(FencingToken::ZERO);
@@ -213,9 +227,9 @@ impl Contests {
         (self.by_rank, self.by_session) = self.indexes();
     }
 
-    /// Whether the indexes say the same as the table.
+    /// Whether the indexes say the same as the table, in which each claim has a rank of its own.
     pub(super) fn is_consistent(&self) -> bool {
-        self.indexes() == (self.by_rank.clone(), self.by_session.clone())
+        self.by_rank.len() == self.claims.len() && self.indexes() == (self.by_rank.clone(), self.by_session.clone())
     }
 
     fn indexes(&self) -> (OrdMap<(ContestId, Rank), SessionId>, BySession<ContestId>) {

@@ -8,7 +8,7 @@ use super::turn::Turn;
 use crate::types::{FencingToken, SessionId};
 
 /// Transitions that are kept of one contest.
-const RECENT: usize = 20;
+pub(super) const RECENT: usize = 20;
 
 /// Permits of a lock whose first user named no number.
 const UNCOUNTED: u32 = u32::MAX;
@@ -29,7 +29,7 @@ impl End {
 }
 
 impl Contests {
-    /// Enters the claim of a session that lives, or continues the one that it has.
+    /// Enters the claim of a session that lives, or goes on with the one that it has.
     pub(super) fn enter(
         &mut self,
         contest: &ContestId,
@@ -38,83 +38,104 @@ impl Contests {
         limits: ClaimLimits,
         turn: &mut Turn,
     ) -> Result<Claimed, Rejection> {
-        if let Some(present) = self.claim(contest, session).cloned() {
-            return self.go_on(contest, session, present, new, turn);
-        }
         let record = self.record_for(contest, new)?;
-        let permits = permits_of(contest, new, record.capacity)?;
-        let claims = self.by_session.count(session);
-        if claims >= limits.claims as usize {
-            return Err(Rejection::TooManyClaims { session, limit: limits.claims });
-        }
         let claim = ClaimRecord {
             candidate: new.candidate.clone(),
             priority: new.priority,
-            permits,
+            permits: permits_of(contest, new, record.capacity)?,
             metadata: new.metadata.clone(),
             place: Place::Waiting { since: turn.revision },
         };
-        let is_next = self.waiting(contest).next().is_none_or(|(_, first)| claim.rank() < first.rank());
-        if !is_next || permits > record.capacity - record.taken {
-            match new.otherwise {
-                Otherwise::Refuse => return Err(self.held(contest)),
-                Otherwise::Wait if record.waiting >= limits.waiting => {
-                    return Err(Rejection::TooManyWaiting { contest: contest.clone(), limit: limits.waiting });
-                }
-                Otherwise::Wait => {}
+        let Some(present) = self.claim(contest, session) else {
+            self.admit(contest, &record, &claim, new.otherwise, limits.waiting)?;
+            if self.by_session.count(session) >= limits.claims as usize {
+                return Err(Rejection::TooManyClaims { session, limit: limits.claims });
             }
-        }
-        self.rows.insert(contest.clone(), ContestRecord { waiting: record.waiting + 1, ..record });
-        self.put_claim(contest, session, claim);
-        self.settle(contest, turn);
-        match self.claim(contest, session).and_then(|claim| claim.grant(session)) {
-            Some(grant) => Ok(Claimed::Granted(grant)),
-            None => {
-                turn.changes.push(Change::Waiting { contest: contest.clone(), session });
-                Ok(Claimed::Waiting)
+            return Ok(self.come(contest, session, record, claim, turn));
+        };
+        match (present.grant(session), new.otherwise) {
+            // It would wait for itself: whoever wants more than it holds gives that up first.
+            (Some(holder), _) if claim.permits > present.permits => {
+                Err(Rejection::Held { contest: contest.clone(), holder })
+            }
+            (Some(grant), _) => Ok(Claimed::Granted(grant)),
+            (None, Otherwise::Refuse) => Err(self.held(contest)),
+            (None, Otherwise::Wait) => {
+                let claim = ClaimRecord { place: present.place, ..claim };
+                Ok(self.go_on(contest, session, claim, turn))
             }
         }
     }
 
-    /// A session asks again: nothing is doubled, and while it waits it may say something else.
-    fn go_on(
+    /// Whether a new claim may come in: because it is served at once, or because it may wait.
+    fn admit(
+        &self,
+        contest: &ContestId,
+        record: &ContestRecord,
+        claim: &ClaimRecord,
+        otherwise: Otherwise,
+        limit: u32,
+    ) -> Result<(), Rejection> {
+        let is_next = self.waiting(contest).next().is_none_or(|(_, first)| claim.rank() < first.rank());
+        if is_next && claim.permits <= record.capacity - record.taken {
+            return Ok(());
+        }
+        match otherwise {
+            Otherwise::Refuse => Err(self.held(contest)),
+            Otherwise::Wait if record.waiting >= limit => {
+                Err(Rejection::TooManyWaiting { contest: contest.clone(), limit })
+            }
+            Otherwise::Wait => Ok(()),
+        }
+    }
+
+    /// A new claim comes into the queue, and leaves it at once when it can be served.
+    fn come(
         &mut self,
         contest: &ContestId,
         session: SessionId,
-        present: ClaimRecord,
-        new: &NewClaim,
+        record: ContestRecord,
+        claim: ClaimRecord,
         turn: &mut Turn,
-    ) -> Result<Claimed, Rejection> {
-        if let Some(grant) = present.grant(session) {
-            return Ok(Claimed::Granted(grant));
-        }
-        if new.otherwise == Otherwise::Refuse {
-            return Err(self.held(contest));
-        }
-        let claim = ClaimRecord {
-            candidate: new.candidate.clone(),
-            priority: new.priority,
-            metadata: new.metadata.clone(),
-            ..present.clone()
-        };
-        if claim != present {
-            self.put_claim(contest, session, claim);
+    ) -> Claimed {
+        self.rows.insert(contest.clone(), ContestRecord { waiting: record.waiting + 1, ..record });
+        self.put_claim(contest, session, claim);
+        self.settle(contest, turn);
+        let claimed = self.standing(contest, session);
+        if claimed == Claimed::Waiting {
             turn.changes.push(Change::Waiting { contest: contest.clone(), session });
         }
-        Ok(Claimed::Waiting)
+        claimed
     }
 
-    /// The contest as it is, or as its first claim makes it.
+    /// A session that waits asks again. Nothing is doubled and it keeps its place, but it may say something else, and
+    /// that may let it be served, or whoever is behind it.
+    fn go_on(&mut self, contest: &ContestId, session: SessionId, claim: ClaimRecord, turn: &mut Turn) -> Claimed {
+        if self.claim(contest, session) != Some(&claim) {
+            turn.changes.push(Change::Waiting { contest: contest.clone(), session });
+            self.put_claim(contest, session, claim);
+            self.settle(contest, turn);
+        }
+        self.standing(contest, session)
+    }
+
+    fn standing(&self, contest: &ContestId, session: SessionId) -> Claimed {
+        let grant = self.claim(contest, session).and_then(|claim| claim.grant(session));
+        grant.map_or(Claimed::Waiting, Claimed::Granted)
+    }
+
+    /// The contest as it is, or as its first claim makes it. Only its custom resource says how many seats an election has.
     fn record_for(&self, contest: &ContestId, new: &NewClaim) -> Result<ContestRecord, Rejection> {
+        let (asked, usual) = match contest.kind {
+            ContestKind::Election => (None, 1),
+            ContestKind::Lock => (new.capacity.map(|capacity| capacity.max(1)), UNCOUNTED),
+        };
         match self.get(contest) {
-            Some(record) if new.capacity.is_some_and(|asked| asked != record.capacity) => {
+            Some(record) if asked.is_some_and(|asked| asked != record.capacity) => {
                 Err(Rejection::OtherCapacity { contest: contest.clone(), capacity: record.capacity })
             }
             Some(record) => Ok(record.clone()),
-            None => Ok(empty(match contest.kind {
-                ContestKind::Election => 1,
-                ContestKind::Lock => new.capacity.unwrap_or(UNCOUNTED),
-            })),
+            None => Ok(empty(asked.unwrap_or(usual))),
         }
     }
 
@@ -166,12 +187,12 @@ impl Contests {
                 break;
             }
             let grant = Grant { session, token: turn.token(), since: turn.at };
+            let vacant_ms = record.vacant_ms(turn.at);
+            if let Some(open) = record.recent.iter_mut().find(|transition| transition.successor.is_none()) {
+                open.successor = Some((grant.token, vacant_ms));
+            }
             record.taken += claim.permits;
             record.waiting -= 1;
-            if let Some(open) = record.recent.iter_mut().find(|transition| transition.successor.is_none()) {
-                let vacant_ms = turn.at.as_millis().saturating_sub(open.at.as_millis());
-                open.successor = Some((grant.token, open.overdue_ms.saturating_add(vacant_ms)));
-            }
             let place = Place::Holding { token: grant.token, since: grant.since };
             self.put_claim(contest, session, ClaimRecord { place, ..claim });
             turn.changes.push(Change::Granted { contest: contest.clone(), grant });
@@ -183,7 +204,8 @@ impl Contests {
         }
     }
 
-    /// Sets what a custom resource says of an election; leaders that have no seat any more lose it, the newest first.
+    /// Sets what a custom resource says of an election; leaders that have no seat any more lose it, the newest first. One
+    /// that has no resource any more keeps its seats.
     pub(super) fn set_spec(&mut self, election: &ContestId, spec: Option<ElectionSpec>, turn: &mut Turn) {
         let known = self.get(election).cloned();
         if known.as_ref().and_then(|record| record.spec) == spec {
@@ -229,11 +251,12 @@ fn empty(capacity: u32) -> ContestRecord {
 }
 
 fn permits_of(contest: &ContestId, new: &NewClaim, capacity: u32) -> Result<u32, Rejection> {
-    match new.permits {
-        Permits::All => Ok(capacity),
-        Permits::Some(permits) if permits > capacity => {
+    match (contest.kind, new.permits) {
+        (ContestKind::Election, _) => Ok(1),
+        (ContestKind::Lock, Permits::All) => Ok(capacity),
+        (ContestKind::Lock, Permits::Some(permits)) if permits > capacity => {
             Err(Rejection::TooManyPermits { contest: contest.clone(), permits, capacity })
         }
-        Permits::Some(permits) => Ok(permits.max(1)),
+        (ContestKind::Lock, Permits::Some(permits)) => Ok(permits.max(1)),
     }
 }

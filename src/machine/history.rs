@@ -161,7 +161,7 @@ mod tests {
     fn record(revision: u64) -> KeyRecord {
         let revision = Revision::new(revision);
         let meta = KeyMeta { create_revision: revision, mod_revision: revision, version: Version::new(1) };
-        KeyRecord { meta, value: vec![7; 100].into() }
+        KeyRecord { meta, value: vec![7; 100].into(), session: None }
     }
 
     /// Key `a` made at revision 1, changed at 3 and 5.

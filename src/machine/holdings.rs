@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use super::Machine;
 use super::command::{
-    ClaimLimits, ConfigId, ConsumerReport, ContestId, ElectionSpec, EndCause, NewClaim, NewSession, SilentSession,
+    ClaimLimits, ConfigId, ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, NewClaim, NewSession,
+    SilentSession,
 };
 use super::event::{Cause, Change};
 use super::granting::End;
 use super::outcome::{Effect, Outcome, Rejection};
 use super::turn::Turn;
 use super::txn;
-use crate::types::{FencingToken, SessionId};
+use crate::types::{ContestName, FencingToken, Namespace, SessionId};
 
 impl Machine {
     pub(super) fn create_session(&mut self, session: &NewSession, limit: u32, turn: &mut Turn) -> Outcome {
@@ -120,11 +121,13 @@ impl Machine {
 
     pub(super) fn set_election(
         &mut self,
-        election: &ContestId,
+        namespace: &Namespace,
+        name: &ContestName,
         spec: Option<ElectionSpec>,
         turn: &mut Turn,
     ) -> Outcome {
-        self.contests.set_spec(election, spec, turn);
+        let (namespace, name) = (namespace.clone(), name.clone());
+        self.contests.set_spec(&ContestId { kind: ContestKind::Election, namespace, name }, spec, turn);
         Ok(Effect::ElectionSet)
     }
 
@@ -136,6 +139,10 @@ impl Machine {
         turn: &mut Turn,
     ) -> Outcome {
         self.sessions.alive(session)?;
+        let newest = self.configs.get(config).map(|record| record.version);
+        if newest.is_none_or(|newest| report.version > newest) {
+            return Err(Rejection::ConfigMismatch { config: config.clone(), current: newest });
+        }
         let changed = self.consumers.report(config, session, report, turn.at);
         if changed {
             turn.changes.push(Change::ConsumerReported { config: config.clone(), session });

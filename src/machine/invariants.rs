@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use super::Machine;
+use super::command::ContestKind;
 use super::config::content_hash;
+use super::contest::Place;
+use super::granting::RECENT;
+use super::session::Sessions;
 use super::table::{Schema, Table};
 
 /// An invariant that does not hold: a bug of ours.
@@ -38,7 +42,10 @@ impl Machine {
         self.past_configs_belong_to_a_config()?;
         self.configs_have_the_hash_of_their_data()?;
         self.leadership_began_in_the_log()?;
+        self.sessions_are_numbered_in_order()?;
         self.what_a_session_has_ends_with_it()?;
+        self.consumers_run_what_was_there()?;
+        self.claims_fit_into_their_contests()?;
         self.contests_are_as_their_claims()?;
         ensure("the history's index matches its table", self.keys.history.is_consistent(), || {
             format!("{:?}", self.keys.history)
@@ -92,6 +99,15 @@ impl Machine {
         ensure("a leadership began at an entry of the log", began, || format!("{record:?}, applied {:?}", self.applied))
     }
 
+    fn sessions_are_numbered_in_order(&self) -> Result<(), Violation> {
+        let Sessions { rows, ended, newest } = &self.sessions;
+        let numbered = rows.iter().map(|(session, _)| session).chain(ended.iter().map(|(session, _)| session));
+        let beyond = numbered.into_iter().find(|session| *session > newest);
+        ensure("sessions are numbered in order", beyond.is_none(), || format!("{beyond:?}, newest {newest}"))?;
+        let both = ended.iter().find(|(session, _)| self.sessions.get(**session).is_some());
+        ensure("a session that has ended does not live", both.is_none(), || format!("{both:?}"))
+    }
+
     /// Keys, claims and reports belong to sessions that live, and the indexes by session know them.
     fn what_a_session_has_ends_with_it(&self) -> Result<(), Violation> {
         let keys = self.keys.rows.iter().filter_map(|(key, record)| Some((record.session?, format!("key {key}"))));
@@ -102,17 +118,46 @@ impl Machine {
                 format!("{what} is of session {session}")
             })
         })?;
-        let numbered = self.sessions.iter().all(|(session, _)| session <= self.sessions.newest);
-        ensure("sessions are numbered in order", numbered, || format!("newest {}", self.sessions.newest))?;
         let known = self.keys.is_consistent() && self.contests.is_consistent() && self.consumers.is_consistent();
         ensure("the indexes by session match their tables", known, || "one of them differs".to_owned())
     }
 
-    /// No more is held than there is, nobody waits for what is free, and tokens are revisions of the past.
+    fn consumers_run_what_was_there(&self) -> Result<(), Violation> {
+        self.consumers.rows.iter().try_for_each(|((config, session), record)| {
+            let newest = self.configs.get(config).map(|config| config.version);
+            let was_there = newest.is_some_and(|newest| record.report.version <= newest);
+            ensure("a consumer runs a version that was there", was_there, || {
+                format!("session {session} runs {:?} of config {config}, which is at {newest:?}", record.report)
+            })
+        })
+    }
+
+    fn claims_fit_into_their_contests(&self) -> Result<(), Violation> {
+        let mut tokens = BTreeSet::new();
+        self.contests.claims.iter().try_for_each(|((contest, session), claim)| {
+            let details = || format!("{contest}, session {session}: {claim:?}");
+            let record = self.contests.get(contest);
+            ensure("a claim has a contest", record.is_some(), details)?;
+            let most = match contest.kind {
+                ContestKind::Election => 1,
+                ContestKind::Lock => record.map_or(0, |record| record.capacity),
+            };
+            ensure("a claim fits into its contest", (1..=most).contains(&claim.permits), details)?;
+            let (revision, is_own) = match claim.place {
+                Place::Waiting { since } => (since.get(), true),
+                Place::Holding { token, .. } => (token.get(), tokens.insert(token)),
+            };
+            ensure("a fencing token is of one grant", is_own, details)?;
+            ensure(
+                "a claim stands where it is since a revision of the past",
+                revision <= self.revision().get(),
+                details,
+            )
+        })
+    }
+
+    /// No more is held than there is, and nobody waits for what is free.
     fn contests_are_as_their_claims(&self) -> Result<(), Violation> {
-        let claimed: BTreeSet<_> = self.contests.claims.iter().map(|((contest, _), _)| contest).collect();
-        let orphan = claimed.into_iter().find(|contest| self.contests.get(contest).is_none());
-        ensure("a claim has a contest", orphan.is_none(), || format!("{orphan:?}"))?;
         self.contests.rows.iter().try_for_each(|(contest, record)| {
             let taken: u64 = self.contests.holders(contest).map(|(_, claim)| u64::from(claim.permits)).sum();
             let waiting = self.contests.waiting(contest).count();
@@ -122,13 +167,15 @@ impl Machine {
             ensure("no more is held than there is", taken <= u64::from(record.capacity), details)?;
             let next = self.contests.waiting(contest).next();
             let free = u64::from(record.capacity).saturating_sub(taken);
-            ensure(
-                "nobody waits for what is free",
-                next.is_none_or(|(_, next)| u64::from(next.permits) > free),
-                details,
-            )?;
-            let newest = self.contests.holders(contest).last().map_or(0, |(grant, _)| grant.token.get());
-            ensure("a fencing token is a revision of the past", newest <= self.revision().get(), details)
+            let served = next.is_none_or(|(_, next)| u64::from(next.permits) > free);
+            ensure("nobody waits for what is free", served, details)?;
+            let is_right = match contest.kind {
+                ContestKind::Election => record.spec.is_none_or(|spec| record.capacity == spec.seats.max(1)),
+                ContestKind::Lock => record.spec.is_none() && taken > 0,
+            };
+            ensure("an election has its seats and a lock a holder", is_right, details)?;
+            let kept = record.recent.len();
+            ensure("as many transitions as happened", kept <= RECENT && kept as u64 <= record.transitions, details)
         })
     }
 
@@ -164,8 +211,12 @@ mod tests {
     /// A state with something in every table.
     fn sound() -> Machine {
         let mut machine = Machine::default();
-        let put =
-            |value: &'static str| Action::PutKey { key: key(), value: value.into(), only_if: KeyCondition::Always };
+        let put = |value: &'static str| Action::PutKey {
+            key: key(),
+            value: value.into(),
+            session: None,
+            only_if: KeyCondition::Always,
+        };
         let config = |text: &str| Action::PutConfig {
             config: ConfigId { namespace: "a".parse().unwrap(), name: "b".parse().unwrap() },
             document: ConfigDocument {

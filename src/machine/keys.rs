@@ -275,7 +275,7 @@ mod tests {
     fn a_stored_value_shares_no_memory_with_the_buffer_it_came_in() {
         let frame = Bytes::from(vec![7; 1000]);
         let mut keys = Keys::default();
-        let record = keys.put(&key("a"), &frame.slice(10..12), Revision::new(1));
+        let record = keys.put(&key("a"), &frame.slice(10..12), None, Revision::new(1));
         let inside = frame.as_ptr_range();
         assert_eq!(record.value, frame.slice(10..12));
         assert!(!inside.contains(&record.value.as_ptr()));

@@ -104,8 +104,8 @@ impl Machine {
             Recall::Reused => self.refused(Rejection::RequestReused { key: key.clone() }),
             Recall::New => {
                 let applied = self.take_turn(index, command);
-                // A full state heals when something is deleted, so the same request may succeed later.
-                if !matches!(applied.answer.outcome, Err(Rejection::StateFull { .. })) {
+                let wants_room = applied.answer.outcome.as_ref().is_err_and(Rejection::wants_room);
+                if !wants_room {
                     self.requests.remember(key, fingerprint, &applied.answer);
                     self.requests.trim(self.limits.requests, self.limits.request_bytes);
                 }
@@ -172,7 +172,7 @@ impl Machine {
             Action::Claim { contest, session, claim, limits } => self.claim(contest, *session, claim, *limits, turn),
             Action::Release { contest, session, token, cause } => self.release(contest, *session, *token, *cause, turn),
             Action::Revoke { contest, token } => self.revoke(contest, *token, turn),
-            Action::SetElection { election, spec } => self.set_election(election, *spec, turn),
+            Action::SetElection { namespace, name, spec } => self.set_election(namespace, name, *spec, turn),
             Action::ForgetRequests { through } => {
                 Ok(Effect::RequestsForgotten { count: self.requests.forget(*through) })
             }
@@ -275,6 +275,7 @@ impl Machine {
         self.configs.check(config, owner, only_if)?;
         let existed = self.configs.delete(config);
         if existed {
+            self.consumers.forget_config(config);
             turn.changes.push(Change::ConfigDeleted { config: config.clone() });
         }
         Ok(Effect::ConfigDeleted { existed })
@@ -374,9 +375,15 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Timestamp;
 
     fn put(value: &'static str) -> Command {
-        let action = Action::PutKey { key: "a".parse().unwrap(), value: value.into(), only_if: KeyCondition::Always };
+        let action = Action::PutKey {
+            key: "a".parse().unwrap(),
+            value: value.into(),
+            session: None,
+            only_if: KeyCondition::Always,
+        };
         Command { at: Timestamp::default(), author: Author::Client(None), action }
     }
 

@@ -162,6 +162,20 @@ pub enum Rejection {
     CannotCompact { revision: Revision, compacted: Revision, present: Revision },
 }
 
+impl Rejection {
+    /// Whether there was no room. Somebody else may make some, so the same request may succeed later: it is not
+    /// remembered, and a retry is a new try.
+    pub fn wants_room(&self) -> bool {
+        matches!(
+            self,
+            Self::StateFull { .. }
+                | Self::TooManySessions { .. }
+                | Self::TooManyWaiting { .. }
+                | Self::TooManyClaims { .. }
+        )
+    }
+}
+
 /// What was too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measured {

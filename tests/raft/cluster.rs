@@ -67,7 +67,7 @@ pub fn soon() -> Instant {
 
 pub fn put(key: &str, value: &str) -> Command {
     let (key, value) = (Key::new(key).unwrap(), value.to_owned().into());
-    let action = Action::PutKey { key, value, only_if: KeyCondition::Always };
+    let action = Action::PutKey { key, value, session: None, only_if: KeyCondition::Always };
     Command { at: Timestamp::from_millis(1), author: Author::Client(None), action }
 }
 

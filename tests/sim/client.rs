@@ -183,7 +183,7 @@ pub async fn do_duties(cluster: Arc<Cluster>, mut rng: SmallRng) {
         sleep(Duration::from_millis(rng.random_range(0..1500))).await;
         number += 1;
         let key = Key::new("duty").expect("a short name");
-        let action = Action::PutKey { key, value: content(number, 0), only_if: KeyCondition::Always };
+        let action = Action::PutKey { key, value: content(number, 0), session: None, only_if: KeyCondition::Always };
         let deadline = Instant::now() + Duration::from_secs(1);
         let proposal = member.coordinator.propose_duty(record.leadership, action, deadline);
         match member.life.outlives(proposal).await {

@@ -127,10 +127,11 @@ impl Encode for Action {
                 w.message(1, contest);
                 encode_token(w, 2, *token);
             }),
-            Self::SetElection { election, spec } => writer.nested(18, |w| {
-                w.message(1, election);
+            Self::SetElection { namespace, name, spec } => writer.nested(18, |w| {
+                w.text(1, namespace.as_str());
+                w.text(2, name.as_str());
                 if let Some(spec) = spec {
-                    w.message(2, spec);
+                    w.message(3, spec);
                 }
             }),
         }
@@ -231,8 +232,8 @@ fn decode_holding(variant: u32, mut reader: Reader) -> Result<Option<Action>, De
             Action::Revoke { contest: required(contest, "contest")?, token: token.map(FencingToken::new) }
         }
         18 => {
-            fields!(reader => 1 election: message, 2 spec: message);
-            Action::SetElection { election: required(election, "election")?, spec }
+            fields!(reader => 1 namespace: parse, 2 name: parse, 3 spec: message);
+            Action::SetElection { namespace: required(namespace, "namespace")?, name: required(name, "name")?, spec }
         }
         _ => return Ok(None),
     }))

@@ -136,7 +136,7 @@ impl Decode for NewClaim {
         while let Some((field, value)) = reader.field()? {
             match field {
                 1 => candidate = Some(value.parse()?),
-                2 => priority = Some(to_signed(value.number()?)),
+                2 => priority = Some(to_signed(value.small()?)),
                 3 => permits = Some(value.small()?),
                 4 => capacity = Some(value.small()?),
                 5 => waits = Some(value.flag()?),
@@ -264,7 +264,7 @@ pub(in crate::machine) fn decode_claim(mut reader: Reader) -> Result<ClaimRecord
     while let Some((field, value)) = reader.field()? {
         match field {
             1 => candidate = Some(value.parse()?),
-            2 => priority = Some(to_signed(value.number()?)),
+            2 => priority = Some(to_signed(value.small()?)),
             3 => permits = Some(value.small()?),
             4 => decode_datum(&mut metadata, value)?,
             5 => place = Some(decode_place(value)?),
@@ -389,7 +389,6 @@ fn from_signed(number: i32) -> u64 {
     u64::from(((number << 1) ^ (number >> 31)) as u32)
 }
 
-fn to_signed(number: u64) -> i32 {
-    let number = number as u32;
+fn to_signed(number: u32) -> i32 {
     (number >> 1) as i32 ^ -((number & 1) as i32)
 }

@@ -130,7 +130,7 @@ pub(super) fn small_state() -> (SnapshotMeta, Machine) {
     let mut machine = Machine::new(Limits::default());
     for index in 0..6 {
         let key = Key::new(format!("key/{index}")).unwrap();
-        let action = Action::PutKey { key, value: vec![7; 20].into(), only_if: KeyCondition::Always };
+        let action = Action::PutKey { key, value: vec![7; 20].into(), session: None, only_if: KeyCondition::Always };
         let author = Author::Client(Some(format!("request-{index}").parse().unwrap()));
         machine.apply(LogIndex::new(index), &Command { at: Timestamp::default(), author, action });
     }

@@ -65,8 +65,12 @@ async fn alone(volume: MemoryVolume) -> (RaftHandle, Failures) {
 }
 
 fn put(key: &str) -> Command {
-    let action =
-        Action::PutKey { key: Key::new(key).unwrap(), value: Bytes::from_static(b"v"), only_if: KeyCondition::Always };
+    let action = Action::PutKey {
+        key: Key::new(key).unwrap(),
+        value: Bytes::from_static(b"v"),
+        session: None,
+        only_if: KeyCondition::Always,
+    };
     Command { at: Timestamp::from_millis(1), author: Author::Client(None), action }
 }
 
