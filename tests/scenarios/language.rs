@@ -1,20 +1,30 @@
 //! The words of a story.
 //!
 //! ```text
-//! client: put KEY = VALUE [if CONDITION]      CONDITION: absent, present, at REVISION
+//! client: put KEY = VALUE [with SESSION] [if CONDITION]      CONDITION: absent, present, at REVISION
 //! client: delete KEY [if CONDITION]
-//! client: transaction                         then lines: "if KEY TARGET RELATION VALUE", "then OPERATION", "else OPERATION"
+//! client: transaction                         then lines: "if KEY TARGET RELATION VALUE", "if CONTEST held by TOKEN",
+//!                                             "then OPERATION", "else OPERATION"
 //! client: config NAMESPACE/NAME [KEY=TEXT ...] [keep N] [rollback VERSION] [if CONDITION]   ... at VERSION
 //! client: drop NAMESPACE/NAME [if CONDITION]
-//! duty N: forget NUMBER | compact REVISION
+//! client: applied NAMESPACE/NAME version VERSION by SESSION [failed] [KEY=TEXT]
+//! client: session [ttl MS] [limit N] [as NAME] [KEY=TEXT ...]
+//! client: end SESSION [exited]
+//! client: claim CONTEST by SESSION [shared | permits N] [of CAPACITY] [priority N] [at once] [limits WAITING CLAIMS]
+//!     [as NAME] [KEY=TEXT ...]
+//! client: release CONTEST by SESSION [token TOKEN] [exited]
+//! client: revoke CONTEST [token TOKEN]
+//! duty N: forget NUMBER | compact REVISION | expire SESSION[+MS] ...
+//!     | set NAMESPACE/NAME to SEATS seats [ttl MS] | unset NAMESPACE/NAME
 //! member: found NUMBER | announce MEMBER NAME LEVEL | lead MEMBER TERM
 //! read: get KEY [at REVISION] | range [PREFIX*] [after KEY] [limit N] [at REVISION] | configs [NAMESPACE]
-//!     | history NAMESPACE/NAME | cluster | numbers
+//!     | history NAMESPACE/NAME | cluster | numbers | sessions | CONTEST | consumers NAMESPACE/NAME
 //! log: something else | restore | limits NAME=NUMBER ...
 //! ```
 //!
-//! Any command may be a client's (`client`, `client REQUEST` with an idempotency key), a duty's or a member's. `*N` as a
-//! value stands for N times the letter x.
+//! A contest is `election NAMESPACE/NAME` or `lock NAMESPACE/NAME`. A claim waits unless it is `at once`, and asks for all
+//! permits unless it says otherwise. Any command may be a client's (`client`, `client REQUEST` with an idempotency key), a
+//! duty's or a member's. `*N` as a value stands for N times the letter x.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -23,11 +33,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use quorate::machine::Limits;
 use quorate::machine::command::{
-    Action, Author, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition, KeyOperation,
-    MemberRecord, Relation, Transaction,
+    Action, Author, ClaimLimits, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport,
+    ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation, MemberRecord, Metadata,
+    NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Transaction,
 };
 use quorate::types::{
-    ClusterId, FeatureLevel, IdempotencyKey, Incarnation, Key, Leadership, MemberId, Namespace, Revision, Term, Version,
+    ClusterId, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, MemberId, Namespace, Revision,
+    SessionId, Term, Ttl, Version,
 };
 
 pub enum Step {
@@ -46,6 +58,9 @@ pub enum Read {
     History(ConfigId),
     Cluster,
     Numbers,
+    Sessions,
+    Contest(ContestId),
+    Consumers(ConfigId),
 }
 
 pub fn parse(lines: &[&str]) -> Result<Step> {
@@ -100,8 +115,8 @@ fn author(author: &str, detail: &str) -> Result<Author> {
 fn action(words: &mut Words<'_>, lines: &[&str]) -> Result<Action> {
     Ok(match words.next()? {
         "put" => {
-            let (key, value) = put(words)?;
-            Action::PutKey { key, value, only_if: key_condition(words)? }
+            let (key, value, session) = put(words)?;
+            Action::PutKey { key, value, session, only_if: key_condition(words)? }
         }
         "delete" => Action::DeleteKey { key: words.parse()?, only_if: key_condition(words)? },
         "transaction" => Action::Transact(transaction(lines)?),
@@ -126,13 +141,117 @@ fn action(words: &mut Words<'_>, lines: &[&str]) -> Result<Action> {
             Action::AnnounceMember { member, record }
         }
         "lead" => Action::BeginLeadership { member: MemberId::new(words.parse()?), term: Term::new(words.parse()?) },
+        other => return holding(other, words),
+    })
+}
+
+/// The commands of sessions and of what they hold.
+fn holding(command: &str, words: &mut Words<'_>) -> Result<Action> {
+    Ok(match command {
+        "applied" => {
+            let config = config(words)?;
+            let version = Version::new(words.after("version")?.context("a report names a version")?);
+            let (session, ok) = (by(words)?, !words.take("failed"));
+            let message = metadata(words)?.into_iter().map(|(key, text)| format!("{key} {text}")).collect();
+            Action::ReportConsumer { config, session, report: ConsumerReport { version, ok, message } }
+        }
+        "session" => {
+            let ttl = Ttl::from_millis(words.after("ttl")?.unwrap_or(3000))?;
+            let limit = words.after("limit")?.unwrap_or(100);
+            let (client, metadata) = (words.after("as")?, metadata(words)?);
+            Action::CreateSession { session: NewSession { ttl, client, metadata }, limit }
+        }
+        "end" => Action::EndSession { session: session(words)?, cause: cause(words) },
+        "expire" => {
+            let silent = std::mem::take(&mut words.0).into_iter().map(|word| {
+                let (session, overdue_ms) = word.split_once('+').unwrap_or((word, "0"));
+                Ok(SilentSession { session: SessionId::new(session.parse()?), overdue_ms: overdue_ms.parse()? })
+            });
+            Action::ExpireSessions(silent.collect::<Result<_>>()?)
+        }
+        "claim" => claim(words)?,
+        "release" => {
+            let (contest, session) = (contest(words)?, by(words)?);
+            let token = words.after("token")?.map(FencingToken::new);
+            Action::Release { contest, session, token, cause: cause(words) }
+        }
+        "revoke" => {
+            let contest = contest(words)?;
+            Action::Revoke { contest, token: words.after("token")?.map(FencingToken::new) }
+        }
+        "set" => {
+            let ContestId { namespace, name, .. } = named(ContestKind::Election, words)?;
+            let seats = words.after("to")?.context("an election is set to so many seats")?;
+            if !words.take("seats") {
+                bail!("an election is set to so many seats");
+            }
+            let session_ttl = words.after("ttl")?.map(Ttl::from_millis).transpose()?;
+            Action::SetElection { namespace, name, spec: Some(ElectionSpec { seats, session_ttl }) }
+        }
+        "unset" => {
+            let ContestId { namespace, name, .. } = named(ContestKind::Election, words)?;
+            Action::SetElection { namespace, name, spec: None }
+        }
         other => bail!("{other} is no command"),
     })
 }
 
-fn put(words: &mut Words<'_>) -> Result<(Key, Bytes)> {
+fn claim(words: &mut Words<'_>) -> Result<Action> {
+    let (contest, session) = (contest(words)?, by(words)?);
+    let permits = if words.take("shared") { Some(1) } else { words.after("permits")? };
+    let (capacity, priority) = (words.after("of")?, words.after("priority")?.unwrap_or(0));
+    let otherwise = if words.take("at") && words.take("once") { Otherwise::Refuse } else { Otherwise::Wait };
+    let limits = if words.take("limits") {
+        ClaimLimits { waiting: words.parse()?, claims: words.parse()? }
+    } else {
+        ClaimLimits { waiting: 100, claims: 100 }
+    };
+    let (candidate, metadata) = (words.after("as")?, metadata(words)?);
+    let permits = permits.map_or(Permits::All, Permits::Some);
+    let claim = NewClaim { candidate, priority, permits, capacity, otherwise, metadata };
+    Ok(Action::Claim { contest, session, claim, limits })
+}
+
+fn contest(words: &mut Words<'_>) -> Result<ContestId> {
+    let kind = match words.next()? {
+        "election" => ContestKind::Election,
+        "lock" => ContestKind::Lock,
+        other => bail!("{other} is neither an election nor a lock"),
+    };
+    named(kind, words)
+}
+
+fn named(kind: ContestKind, words: &mut Words<'_>) -> Result<ContestId> {
+    let (namespace, name) = words.next()?.split_once('/').context("a contest is NAMESPACE/NAME")?;
+    Ok(ContestId { kind, namespace: namespace.parse()?, name: name.parse()? })
+}
+
+fn session(words: &mut Words<'_>) -> Result<SessionId> {
+    words.parse().map(SessionId::new)
+}
+
+fn by(words: &mut Words<'_>) -> Result<SessionId> {
+    if words.take("by") { session(words) } else { bail!("it is done by a session") }
+}
+
+fn cause(words: &mut Words<'_>) -> EndCause {
+    if words.take("exited") { EndCause::ClientExited } else { EndCause::GivenUp }
+}
+
+/// All that is left of a line, if it says KEY=TEXT.
+fn metadata(words: &mut Words<'_>) -> Result<Metadata> {
+    let mut metadata = Metadata::new();
+    while let Some((key, value)) = words.0.first().and_then(|word| word.split_once('=')) {
+        metadata.insert(key.to_owned(), text(value)?);
+        words.next()?;
+    }
+    Ok(metadata)
+}
+
+fn put(words: &mut Words<'_>) -> Result<(Key, Bytes, Option<SessionId>)> {
     let (key, equals, value) = (words.parse()?, words.next()?, words.next()?);
-    if equals == "=" { Ok((key, text(value)?.into())) } else { bail!("{equals} should be =") }
+    let session = words.after("with")?.map(SessionId::new);
+    if equals == "=" { Ok((key, text(value)?.into(), session)) } else { bail!("{equals} should be =") }
 }
 
 /// A text; `*N` is a long one.
@@ -200,6 +319,11 @@ fn transaction(lines: &[&str]) -> Result<Transaction> {
 }
 
 fn compare(words: &mut Words<'_>) -> Result<Compare> {
+    if matches!(words.0[..], [_, _, "held", "by", _]) {
+        let contest = contest(words)?;
+        words.0.drain(..2);
+        return Ok(Compare::Fence(Fence { contest, token: FencingToken::new(words.parse()?) }));
+    }
     let (key, target, relation) = (words.parse()?, words.next()?, words.next()?);
     let relation = match relation {
         "=" => Relation::Equal,
@@ -215,7 +339,7 @@ fn compare(words: &mut Words<'_>) -> Result<Compare> {
         "value" => CompareTarget::Value(text(words.next()?)?.into()),
         other => bail!("{other} cannot be compared"),
     };
-    Ok(Compare { key, relation, target })
+    Ok(Compare::Key { key, relation, target })
 }
 
 fn operation(words: &mut Words<'_>) -> Result<KeyOperation> {
@@ -223,8 +347,8 @@ fn operation(words: &mut Words<'_>) -> Result<KeyOperation> {
         "get" => KeyOperation::Get(words.parse()?),
         "delete" => KeyOperation::Delete(words.parse()?),
         "put" => {
-            let (key, value) = put(words)?;
-            KeyOperation::Put { key, value }
+            let (key, value, session) = put(words)?;
+            KeyOperation::Put { key, value, session }
         }
         other => bail!("{other} is no operation"),
     })
@@ -246,6 +370,10 @@ fn read(words: &mut Words<'_>) -> Result<Read> {
         "history" => Read::History(config(words)?),
         "cluster" => Read::Cluster,
         "numbers" => Read::Numbers,
+        "sessions" => Read::Sessions,
+        "election" => Read::Contest(named(ContestKind::Election, words)?),
+        "lock" => Read::Contest(named(ContestKind::Lock, words)?),
+        "consumers" => Read::Consumers(config(words)?),
         other => bail!("{other} cannot be read"),
     })
 }

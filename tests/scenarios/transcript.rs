@@ -3,12 +3,15 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use quorate::machine::command::{ConsumerReport, ContestId, Metadata};
 use quorate::machine::config::{ConfigOwner, ConfigRecord};
+use quorate::machine::contest::{ClaimRecord, ContestRecord, Grant};
 use quorate::machine::event::Change;
 use quorate::machine::keys::{KeyRange, KeyRecord};
-use quorate::machine::outcome::{Effect, KeyMeta, OperationResult, Origin};
+use quorate::machine::outcome::{Claimed, Effect, KeyMeta, OperationResult, Origin};
+use quorate::machine::session::SessionRecord;
 use quorate::machine::{Applied, Machine};
-use quorate::types::{Key, Version};
+use quorate::types::{ClientName, Key, SessionId, Timestamp, Version};
 
 use super::language::Read;
 
@@ -22,8 +25,10 @@ pub fn applied(applied: &Applied) -> String {
         Ok(effect) => format!("{}: {}{again}\n", answer.revision, self::effect(effect)),
         Err(rejection) => format!("{}: refused, {rejection}{again}\n", answer.revision),
     };
-    if let Some(event) = &applied.event {
-        assert_eq!(event.revision, answer.revision);
+    // The last event is of the revision that the answer names, and there is no gap before it.
+    let before = answer.revision.get() - applied.events.len() as u64;
+    for (revision, event) in (before + 1..).zip(&applied.events) {
+        assert_eq!(event.revision.get(), revision);
         for change in &event.changes {
             writeln!(text, "event {}: {}", event.revision, self::change(change)).unwrap();
         }
@@ -48,9 +53,30 @@ fn effect(effect: &Effect) -> String {
         }
         Effect::ConfigDeleted { existed: true } => "dropped".to_owned(),
         Effect::ConfigDeleted { existed: false } => "there was nothing to drop".to_owned(),
+        Effect::ConsumerReported { changed: true } => "noted".to_owned(),
+        Effect::ConsumerReported { changed: false } => "that was known".to_owned(),
+        Effect::SessionCreated(session) => format!("session {session}"),
+        Effect::SessionEnded { existed: true } => "ended".to_owned(),
+        Effect::SessionEnded { existed: false } => "it had ended before".to_owned(),
+        Effect::SessionsExpired { count } => format!("expired {count}"),
+        Effect::Claimed(Claimed::Granted(grant)) => granted(grant),
+        Effect::Claimed(Claimed::Waiting) => "waiting".to_owned(),
+        Effect::Released { token: Some(token) } => format!("gave up token {token}"),
+        Effect::Released { token: None } => "gave up no grant".to_owned(),
+        Effect::Revoked { count } => format!("took away {count}"),
+        Effect::ElectionSet => "set".to_owned(),
         Effect::RequestsForgotten { count } => format!("forgot {count}"),
         Effect::Compacted { through } => format!("compacted through {through}"),
     }
+}
+
+fn granted(grant: &Grant) -> String {
+    format!("granted to session {} by token {} at {}", grant.session, grant.token, clock(grant.since))
+}
+
+/// The seconds of a story are the entries of its log.
+fn clock(at: Timestamp) -> String {
+    format!("{} s", at.as_millis() / 1000)
 }
 
 fn result(result: &OperationResult) -> String {
@@ -83,6 +109,16 @@ fn change(change: &Change) -> String {
         Change::KeyDeleted { key } => format!("{key} is gone"),
         Change::ConfigPut { config, record } => format!("{config} {}", self::record(record)),
         Change::ConfigDeleted { config } => format!("{config} is gone"),
+        Change::SessionCreated { session } => format!("session {session} begins"),
+        Change::SessionEnded { session, cause } => format!("session {session} ends: {cause}"),
+        Change::Waiting { contest, session } => format!("session {session} waits for {contest}"),
+        Change::Granted { contest, grant } => format!("{contest} is {}", granted(grant)),
+        Change::Lost { contest, grant, cause } => {
+            format!("session {} loses {contest} by token {}: {cause}", grant.session, grant.token)
+        }
+        Change::Withdrawn { contest, session } => format!("session {session} waits for {contest} no more"),
+        Change::ElectionSet { election } => format!("{election} is set"),
+        Change::ConsumerReported { config, session } => format!("session {session} reports of {config}"),
         Change::LeadershipBegun { leadership, member, term } => {
             format!("leadership {leadership} of member {member} in term {term}")
         }
@@ -137,6 +173,16 @@ pub fn read(machine: &Machine, read: Read) -> String {
         }
         Read::History(config) => lines(machine.configs().history(&config).map(|it| record(it))),
         Read::Cluster => cluster(machine),
+        Read::Sessions => lines(machine.sessions().iter().map(|(session, it)| self::session(machine, session, it))),
+        Read::Contest(id) => match machine.contests().get(&id) {
+            Some(record) => contest(machine, &id, record),
+            None => "nothing".to_owned(),
+        },
+        Read::Consumers(config) => lines(machine.consumers().of(&config).map(|(session, it)| {
+            let ConsumerReport { version, ok, message } = &it.report;
+            let verb = if *ok { "runs" } else { "failed with" };
+            format!("session {session} {verb} version {version} at {} {message:?}", clock(it.at))
+        })),
         Read::Numbers => {
             let requests = machine.requests();
             format!(
@@ -162,9 +208,62 @@ fn cluster(machine: &Machine) -> String {
     lines([id].into_iter().chain(leadership).chain(members).chain([level]))
 }
 
+fn session(machine: &Machine, session: SessionId, record: &SessionRecord) -> String {
+    let SessionRecord { ttl, client, metadata, created_at } = record;
+    let claims = machine.contests().of_session(session).map(|(contest, claim)| match claim.grant(session) {
+        Some(grant) => format!("; holds {contest} by token {}", grant.token),
+        None => format!("; waits for {contest}"),
+    });
+    let (client, ttl) = (called(client.as_ref()), ttl.as_millis());
+    let claims: String = claims.collect();
+    format!("session {session}{client} since {}, ttl {ttl} ms{}{claims}", clock(*created_at), pairs(metadata))
+}
+
+fn contest(machine: &Machine, id: &ContestId, record: &ContestRecord) -> String {
+    let ContestRecord { capacity, taken, waiting, spec, transitions, recent } = record;
+    let spec = spec.map_or(String::new(), |spec| {
+        let ttl = spec.session_ttl.map_or(String::new(), |ttl| format!(" and ttl {} ms", ttl.as_millis()));
+        format!(", by a resource with {} seats{ttl}", spec.seats)
+    });
+    let (taken, capacity) = (permits(*taken), permits(*capacity));
+    let summary = format!("{taken} of {capacity} taken, {waiting} waiting, {transitions} transitions{spec}");
+    let claim = |claim: &ClaimRecord| {
+        let ClaimRecord { candidate, priority, permits, metadata, .. } = claim;
+        let priority = if *priority == 0 { String::new() } else { format!(", priority {priority}") };
+        format!("{}, permits {}{priority}{}", called(candidate.as_ref()), self::permits(*permits), pairs(metadata))
+    };
+    let holders = machine.contests().holders(id).map(|(grant, it)| {
+        format!("session {} holds by token {} since {}{}", grant.session, grant.token, clock(grant.since), claim(it))
+    });
+    let waiting = machine.contests().waiting(id).map(|(session, it)| format!("session {session} waits{}", claim(it)));
+    let transitions = recent.iter().map(|it| {
+        let who = called(it.candidate.as_ref());
+        let next = it.successor.map_or("nobody yet".to_owned(), |(token, ms)| format!("token {token} after {ms} ms"));
+        let overdue = if it.overdue_ms == 0 { String::new() } else { format!(", {} ms overdue", it.overdue_ms) };
+        format!("token {}{who} ended at {}: {}{overdue}, then {next}", it.token, clock(it.at), it.cause)
+    });
+    lines([summary].into_iter().chain(holders).chain(waiting).chain(transitions))
+}
+
+/// How many permits; a lock that is no semaphore has more than anybody counts.
+fn permits(count: u32) -> String {
+    if count == u32::MAX { "all".to_owned() } else { count.to_string() }
+}
+
+fn called(name: Option<&ClientName>) -> String {
+    name.map_or(String::new(), |name| format!(" as {name}"))
+}
+
+fn pairs(metadata: &Metadata) -> String {
+    metadata.iter().map(|(key, text)| format!(", {key}={text}")).collect()
+}
+
 fn got(key: &Key, record: Option<&KeyRecord>) -> String {
     match record {
-        Some(record) => format!("{key} = {}, {}", shown(&record.value), meta(&record.meta)),
+        Some(record) => {
+            let session = record.session.map_or(String::new(), |session| format!(", with session {session}"));
+            format!("{key} = {}, {}{session}", shown(&record.value), meta(&record.meta))
+        }
         None => format!("{key} is not there"),
     }
 }
