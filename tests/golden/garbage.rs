@@ -6,7 +6,7 @@ use quorate::machine::command::{Author, Command};
 use quorate::machine::keys::KeyRange;
 use quorate::machine::outcome::Answer;
 use quorate::machine::{Limits, Machine};
-use quorate::types::{LogIndex, Revision};
+use quorate::types::{LogIndex, Revision, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -81,21 +81,26 @@ fn mutated_answers_are_refused_or_read() {
 
 #[test]
 fn mutated_snapshots_are_refused_or_restored() {
-    let machine = samples::machine();
-    let records: Vec<_> = machine.records().collect();
+    let states = [samples::machine(), samples::holdings()].map(|machine| machine.records().collect::<Vec<_>>());
+    let samples: Vec<_> = samples::commands().iter().map(|command| command.action.clone()).collect();
     let (mut refused, mut read) = (0, 0);
     for round in 0..rounds() * 10 {
         let mut random = StdRng::seed_from_u64(round);
-        let mut records = records.clone();
+        let mut records = states[usize::from(random.random_bool(0.5))].clone();
         let victim = random.random_range(0..records.len());
         records[victim] = mutate(&records[victim], &mut random);
         match Machine::restore(Limits::default(), records.into_iter().map(Ok::<_, DecodeError>)) {
             Err(_) => refused += 1,
-            Ok(restored) => {
+            Ok(mut restored) => {
                 read += 1;
                 restored.check().unwrap();
                 let keys = restored.keys();
                 drop(keys.range_at(&KeyRange::Prefix(String::new()), None, 100, Revision::new(round % 20)));
+                // Whatever it is that was restored, it goes on.
+                let index = restored.applied().map_or(LogIndex::ZERO, LogIndex::next);
+                let action = samples[usize::try_from(round).unwrap() % samples.len()].clone();
+                restored.apply(index, &Command { at: Timestamp::default(), author: Author::Client(None), action });
+                restored.check().unwrap();
             }
         }
     }

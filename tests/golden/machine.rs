@@ -1,5 +1,6 @@
 //! Commands, answers and the state of the machine.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use bytes::Bytes;
@@ -34,28 +35,53 @@ fn compare<T: Encode + Decode + Debug + PartialEq>(name: &str, samples: Vec<T>) 
 
 #[test]
 fn the_state_has_the_records_and_the_digest_of_the_release() {
-    let machine = samples::machine();
+    same_state("state.txt", "digest.txt", &samples::machine(), &TABLES[..7]);
+}
+
+#[test]
+fn sessions_and_what_they_hold_have_the_records_and_the_digest_of_the_release() {
+    let state = samples::holdings();
+    let tables: Vec<_> =
+        TABLES.into_iter().filter(|(number, _)| [1, 3, 4, 5].contains(number) || *number > 7).collect();
+    same_state("holdings.txt", "holdings-digest.txt", &state, &tables);
+}
+
+/// Every table, with its number.
+const TABLES: [(u32, &str); 12] = [
+    (1, "scalars"),
+    (2, "member"),
+    (3, "key"),
+    (4, "past of a key"),
+    (5, "config"),
+    (6, "past of a config"),
+    (7, "request"),
+    (8, "session"),
+    (9, "ended session"),
+    (10, "contest"),
+    (11, "claim"),
+    (12, "consumer"),
+];
+
+fn same_state(rows: &str, digest: &str, machine: &Machine, tables: &[(u32, &str)]) {
+    let (rows, digest) = (format!("0.1/{rows}"), format!("0.1/{digest}"));
     machine.check().unwrap();
-    let tables = ["scalars", "member", "key", "past of a key", "config", "past of a config", "request"];
-    let mut seen = [false; 7];
+    let mut seen = BTreeSet::new();
     let mut samples = Vec::new();
     for record in machine.records() {
-        let (table, _) = Reader::new(record.clone()).field().unwrap().unwrap();
-        let table = usize::try_from(table).unwrap() - 1;
-        seen[table] = true;
-        samples.push((tables[table], record));
+        let (number, _) = Reader::new(record.clone()).field().unwrap().unwrap();
+        let table = TABLES.into_iter().find(|(table, _)| *table == number).unwrap();
+        seen.insert(table);
+        samples.push((table.1, record));
     }
-    assert_eq!(seen, [true; 7], "every table has a sample");
-    file::compare("0.1/state.txt", &samples);
+    assert!(seen.iter().eq(tables), "every table has a sample: {seen:?}");
+    file::compare(&rows, &samples);
 
-    let records = file::read("0.1/state.txt").into_iter().map(Ok::<Bytes, DecodeError>);
+    let records = file::read(&rows).into_iter().map(Ok::<Bytes, DecodeError>);
     let restored = Machine::restore(Limits::default(), records).unwrap();
     restored.check().unwrap();
     assert_eq!(restored.digest(), machine.digest());
-    file::compare(
-        "0.1/digest.txt",
-        &[("the digest of that state", Bytes::copy_from_slice(&machine.digest().bits().to_be_bytes()))],
-    );
+    let bits = Bytes::copy_from_slice(&machine.digest().bits().to_be_bytes());
+    file::compare(&digest, &[("the digest of that state", bits)]);
 }
 
 /// The samples have every variant up to the last one that this release knows, so that a new one cannot be forgotten here.

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate::machine::command::{
-    Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition,
-    KeyOperation, MemberRecord, Relation, Transaction,
+    Action, Author, ClaimLimits, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId,
+    ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation, MemberRecord,
+    NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Transaction,
 };
-use quorate::machine::outcome::{Answer, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection};
+use quorate::machine::contest::Grant;
+use quorate::machine::event::Cause;
+use quorate::machine::outcome::{
+    Answer, Claimed, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection,
+};
 use quorate::machine::{Limits, Machine};
 use quorate::types::{
-    ClusterId, FeatureLevel, IdempotencyKey, Incarnation, Key, Leadership, LogIndex, MemberId, Revision, Term,
-    Timestamp, Version,
+    ClusterId, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, LogIndex, MemberId, Revision,
+    SessionId, Term, Timestamp, Ttl, Version,
 };
 
 fn key(text: &str) -> Key {
@@ -48,7 +53,7 @@ pub fn commands() -> Vec<Command> {
     ];
     for only_if in conditions {
         let value = Bytes::from_static(b"\x00\xffvalue");
-        commands.push(by_client(Action::PutKey { key: key("a/schl\u{fc}ssel"), value, only_if }));
+        commands.push(by_client(Action::PutKey { key: key("a/schl\u{fc}ssel"), value, session: None, only_if }));
         commands.push(by(Author::Client(None), Action::DeleteKey { key: key("a/b"), only_if }));
     }
     let conditions = [
@@ -67,7 +72,104 @@ pub fn commands() -> Vec<Command> {
         document: rollback,
         only_if: ConfigCondition::Always,
     }));
+    commands.extend(holding_commands());
     commands
+}
+
+/// Every action of sessions and of what they hold, with every choice in them.
+fn holding_commands() -> Vec<Command> {
+    let session = SessionId::new(17);
+    let report = |ok: bool| ConsumerReport { version: Version::new(3), ok, message: "done".to_owned() };
+    let mut actions = vec![
+        Action::CreateSession { session: new_session(), limit: 100_000 },
+        Action::CreateSession {
+            session: NewSession { ttl: Ttl::LEAST, client: None, metadata: BTreeMap::new() },
+            limit: 0,
+        },
+        Action::Release { contest: lock(), session, token: None, cause: EndCause::ClientExited },
+        Action::Release { contest: election(), session, token: Some(FencingToken::new(300)), cause: EndCause::GivenUp },
+        Action::Revoke { contest: lock(), token: None },
+        Action::Revoke { contest: election(), token: Some(FencingToken::new(300)) },
+        set_election(None),
+        set_election(Some(ElectionSpec { seats: 1, session_ttl: None })),
+        set_election(Some(spec())),
+        Action::PutKey {
+            key: key("a"),
+            value: Bytes::from_static(b"1"),
+            session: Some(session),
+            only_if: KeyCondition::Always,
+        },
+        Action::Transact(Transaction {
+            compare: vec![Compare::Fence(Fence { contest: lock(), token: FencingToken::new(300) })],
+            success: vec![KeyOperation::Put { key: key("a"), value: Bytes::from_static(b"1"), session: Some(session) }],
+            failure: vec![],
+        }),
+    ];
+    let reports = [true, false].map(|ok| Action::ReportConsumer { config: config(), session, report: report(ok) });
+    let ends = [EndCause::GivenUp, EndCause::ClientExited].map(|cause| Action::EndSession { session, cause });
+    let limits = ClaimLimits { waiting: 10_000, claims: 1_000 };
+    let claims = claims().map(|(contest, claim)| Action::Claim { contest, session, claim, limits });
+    actions.extend(reports.into_iter().chain(ends).chain(claims));
+    let mut commands: Vec<_> = actions.into_iter().map(by_client).collect();
+    let silent = |session: u64, overdue_ms: u64| SilentSession { session: SessionId::new(session), overdue_ms };
+    let silent = [vec![silent(17, 0), silent(18, 4_000)], vec![]];
+    commands.extend(silent.map(|silent| by(Author::Duty(Leadership::new(3)), Action::ExpireSessions(silent))));
+    commands
+}
+
+fn claims() -> [(ContestId, NewClaim); 3] {
+    let claim = NewClaim {
+        candidate: Some("pod-a".parse().unwrap()),
+        priority: -2,
+        permits: Permits::Some(1),
+        capacity: None,
+        otherwise: Otherwise::Wait,
+        metadata: metadata(),
+    };
+    let semaphore =
+        NewClaim { priority: i32::MAX, permits: Permits::Some(2), capacity: Some(u32::MAX), ..claim.clone() };
+    let exclusive = NewClaim {
+        candidate: None,
+        priority: i32::MIN,
+        permits: Permits::All,
+        capacity: None,
+        otherwise: Otherwise::Refuse,
+        metadata: BTreeMap::new(),
+    };
+    [(election(), claim), (lock(), semaphore), (lock(), exclusive)]
+}
+
+fn new_session() -> NewSession {
+    NewSession { ttl: Ttl::USUAL, client: Some("pod-a".parse().unwrap()), metadata: metadata() }
+}
+
+fn metadata() -> BTreeMap<String, String> {
+    [("zone", "a"), ("", "empty")].map(|(key, text)| (key.to_owned(), text.to_owned())).into()
+}
+
+fn election() -> ContestId {
+    ContestId { kind: ContestKind::Election, namespace: "shop".parse().unwrap(), name: "leader.eu".parse().unwrap() }
+}
+
+fn lock() -> ContestId {
+    ContestId { kind: ContestKind::Lock, ..election() }
+}
+
+fn set_election(spec: Option<ElectionSpec>) -> Action {
+    let ContestId { namespace, name, .. } = election();
+    Action::SetElection { namespace, name, spec }
+}
+
+fn spec() -> ElectionSpec {
+    ElectionSpec { seats: 2, session_ttl: Some(Ttl::GREATEST) }
+}
+
+fn grant() -> Grant {
+    Grant {
+        session: SessionId::new(17),
+        token: FencingToken::new(300),
+        since: Timestamp::from_millis(1_769_860_800_007),
+    }
 }
 
 fn member() -> MemberRecord {
@@ -94,9 +196,9 @@ fn transaction() -> Transaction {
         (Relation::Greater, CompareTarget::Value(Bytes::from_static(b"x"))),
     ];
     Transaction {
-        compare: compare.map(|(relation, target)| Compare { key: key("a"), relation, target }).into(),
+        compare: compare.map(|(relation, target)| Compare::Key { key: key("a"), relation, target }).into(),
         success: vec![
-            KeyOperation::Put { key: key("a"), value: Bytes::from_static(b"1") },
+            KeyOperation::Put { key: key("a"), value: Bytes::from_static(b"1"), session: None },
             KeyOperation::Get(key("a")),
         ],
         failure: vec![KeyOperation::Delete(key("b"))],
@@ -113,6 +215,8 @@ pub fn answers() -> Vec<Answer> {
     let fresh = |outcome: Outcome| Answer { revision: Revision::new(301), origin: Origin::Fresh, outcome };
     let mut answers: Vec<_> = outcomes.map(fresh).collect();
     answers.push(Answer { origin: Origin::Remembered, ..answers[0].clone() });
+    let held = holding_effects().into_iter().map(Ok).chain(holding_rejections().into_iter().map(Err));
+    answers.extend(held.map(fresh));
     answers
 }
 
@@ -139,6 +243,41 @@ fn effects() -> Vec<Effect> {
         Effect::RequestsForgotten { count: 12 },
         Effect::Compacted { through: Revision::new(299) },
     ]
+}
+
+fn holding_effects() -> Vec<Effect> {
+    vec![
+        Effect::ConsumerReported { changed: true },
+        Effect::ConsumerReported { changed: false },
+        Effect::SessionCreated(SessionId::new(17)),
+        Effect::SessionEnded { existed: true },
+        Effect::SessionEnded { existed: false },
+        Effect::SessionsExpired { count: 300 },
+        Effect::Claimed(Claimed::Granted(grant())),
+        Effect::Claimed(Claimed::Waiting),
+        Effect::Released { token: Some(grant().token) },
+        Effect::Released { token: None },
+        Effect::Revoked { count: 2 },
+        Effect::ElectionSet,
+    ]
+}
+
+fn holding_rejections() -> Vec<Rejection> {
+    let (session, contest) = (SessionId::new(17), election());
+    let mut rejections = vec![
+        Rejection::NoSuchSession { session },
+        Rejection::SessionOver { session, cause: None },
+        Rejection::TooManySessions { limit: 100_000 },
+        Rejection::TooManyClaims { session, limit: 1_000 },
+        Rejection::TooManyWaiting { contest: contest.clone(), limit: 10_000 },
+        Rejection::Held { contest: contest.clone(), holder: grant() },
+        Rejection::OtherCapacity { contest: lock(), capacity: u32::MAX },
+        Rejection::TooManyPermits { contest: lock(), permits: 4, capacity: 3 },
+        Rejection::NotHeld { contest: contest.clone(), session, current: Some(FencingToken::new(300)) },
+        Rejection::NotHeld { contest, session, current: None },
+    ];
+    rejections.extend(Cause::ALL.map(|cause| Rejection::SessionOver { session, cause: Some(cause) }));
+    rejections
 }
 
 fn rejections() -> Vec<Rejection> {
@@ -179,6 +318,7 @@ pub fn machine() -> Machine {
     let put_key = |text: &str, value: &'static [u8]| Action::PutKey {
         key: key(text),
         value: Bytes::from_static(value),
+        session: None,
         only_if: KeyCondition::Always,
     };
     let actions = [
@@ -209,5 +349,56 @@ pub fn machine() -> Machine {
     let document = ConfigDocument { rollback_to: Some(Version::new(1)), ..document() };
     let rollback = Action::PutConfig { config: config(), document, only_if: ConfigCondition::Always };
     machine.apply(LogIndex::new(100), &by(Author::Duty(Leadership::new(2)), rollback));
+    machine
+}
+
+/// A state with rows in every table of sessions and of what they hold.
+pub fn holdings() -> Machine {
+    let [(_, candidate), (_, semaphore), (_, exclusive)] = claims();
+    let candidate = || candidate.clone();
+    let limits = ClaimLimits { waiting: 10, claims: 10 };
+    let claim = |contest: ContestId, session: u64, claim: NewClaim| Action::Claim {
+        contest,
+        session: SessionId::new(session),
+        claim,
+        limits,
+    };
+    let create = || Action::CreateSession { session: new_session(), limit: 10 };
+    let report = ConsumerReport { version: Version::new(1), ok: false, message: "no such color".to_owned() };
+    let bound = Action::PutKey {
+        key: key("a"),
+        value: Bytes::from_static(b"1"),
+        session: Some(SessionId::new(2)),
+        only_if: KeyCondition::Always,
+    };
+    let silent = SilentSession { session: SessionId::new(3), overdue_ms: 40 };
+    let actions = [
+        create(),
+        create(),
+        create(),
+        Action::CreateSession {
+            session: NewSession { ttl: Ttl::LEAST, client: None, metadata: BTreeMap::new() },
+            limit: 10,
+        },
+        set_election(Some(spec())),
+        claim(election(), 3, candidate()),
+        claim(election(), 2, candidate()),
+        claim(election(), 1, NewClaim { priority: 300, ..candidate() }),
+        claim(election(), 4, candidate()),
+        claim(lock(), 1, semaphore.clone()),
+        claim(lock(), 2, NewClaim { otherwise: Otherwise::Wait, ..exclusive.clone() }),
+        claim(ContestId { name: "other".parse().unwrap(), ..lock() }, 2, exclusive),
+        Action::PutConfig { config: config(), document: document(), only_if: ConfigCondition::Always },
+        Action::ReportConsumer { config: config(), session: SessionId::new(1), report },
+        bound,
+        Action::ExpireSessions(vec![silent]),
+        Action::EndSession { session: SessionId::new(4), cause: EndCause::ClientExited },
+        Action::Revoke { contest: election(), token: Some(FencingToken::new(7)) },
+    ];
+    let mut machine = Machine::new(Limits::default());
+    for (index, action) in (0..).zip(actions) {
+        let applied = machine.apply(LogIndex::new(index), &by(Author::Client(None), action));
+        assert!(applied.answer.outcome.is_ok(), "{index}: {applied:?}");
+    }
     machine
 }

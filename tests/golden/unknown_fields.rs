@@ -38,10 +38,13 @@ fn with_unknown(bytes: &Bytes, path: &[u32]) -> Option<Bytes> {
 #[test]
 fn unknown_fields_of_a_command_are_skipped() {
     let mut paths = vec![vec![], vec![2], vec![3]];
-    paths.extend((1..=10).map(|action| vec![3, action]));
+    paths.extend((1..=18).map(|action| vec![3, action]));
     // The record of a member, the compares and operations of a transaction, the name and the data of a config.
     paths.extend([[3, 2, 2], [3, 6, 1], [3, 6, 2], [3, 6, 3], [3, 7, 1], [3, 7, 2], [3, 7, 3]].map(Vec::from));
     paths.extend([[3, 6, 1, 3], [3, 7, 2, 1]].map(Vec::from));
+    // A fence and its contest; the report, session, contest, claim, limits and seats, and the metadata in them.
+    paths.extend([[3, 6, 1, 4], [3, 12, 1, 3], [3, 15, 3, 6]].map(Vec::from));
+    paths.extend([[3, 11, 3], [3, 12, 1], [3, 14, 1], [3, 15, 1], [3, 15, 3], [3, 15, 4], [3, 18, 3]].map(Vec::from));
     for path in &paths {
         let changed: Vec<_> = samples::commands()
             .into_iter()
@@ -57,9 +60,9 @@ fn unknown_fields_of_a_command_are_skipped() {
 #[test]
 fn unknown_fields_of_an_answer_are_skipped() {
     let mut paths = vec![vec![], vec![3], vec![4]];
-    paths.extend([4, 5, 6, 7].map(|effect| vec![3, effect]));
-    paths.extend((1..=11).map(|rejection| vec![4, rejection]));
-    paths.extend([[3, 6, 2], [4, 3, 2], [4, 4, 1], [4, 6, 1], [4, 6, 2]].map(Vec::from));
+    paths.extend([4, 5, 6, 7, 15].map(|effect| vec![3, effect]));
+    paths.extend((1..=20).map(|rejection| vec![4, rejection]));
+    paths.extend([[3, 6, 2], [4, 3, 2], [4, 4, 1], [4, 6, 1], [4, 6, 2], [4, 17, 1], [4, 17, 2]].map(Vec::from));
     for path in &paths {
         let changed: Vec<_> = samples::answers()
             .into_iter()
@@ -74,13 +77,17 @@ fn unknown_fields_of_an_answer_are_skipped() {
 
 #[test]
 fn unknown_fields_of_the_state_are_skipped() {
-    let machine = samples::machine();
-    for table in 1..=7 {
-        let records = machine.records().map(|record| {
-            let changed = with_unknown(&record, &[table]);
-            Ok::<_, DecodeError>(changed.unwrap_or(record))
-        });
-        let restored = Machine::restore(Limits::default(), records).unwrap();
-        assert_eq!(restored.digest(), machine.digest(), "table {table}");
+    for machine in [samples::machine(), samples::holdings()] {
+        // The records inside the rows of sessions, contests, claims and consumers, and what is nested in those.
+        let inside = [[8, 2], [10, 2], [11, 3], [12, 3]].map(Vec::from);
+        let deeper = [[8, 2, 1], [10, 2, 4], [10, 2, 6], [11, 3, 4], [11, 3, 5]].map(Vec::from);
+        for path in (1..=12).map(|table| vec![table]).chain(inside).chain(deeper) {
+            let records = machine.records().map(|record| {
+                let changed = with_unknown(&record, &path);
+                Ok::<_, DecodeError>(changed.unwrap_or(record))
+            });
+            let restored = Machine::restore(Limits::default(), records).unwrap();
+            assert_eq!(restored.digest(), machine.digest(), "at {path:?}");
+        }
     }
 }
