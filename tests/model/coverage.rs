@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use quorate::machine::Applied;
 use quorate::machine::command::{Action, Command};
-use quorate::machine::outcome::{Effect, Measured, Origin, Rejection};
+use quorate::machine::event::{Cause, Change};
+use quorate::machine::outcome::{Claimed, Effect, Measured, Origin, Rejection};
 
 /// Everything that must be reached.
-const ALL: [&str; 37] = [
+const ALL: [&str; 69] = [
     "answered again",
     "asked to found",
     "asked to announce",
@@ -45,6 +46,38 @@ const ALL: [&str; 37] = [
     "refused: state full",
     "refused: cannot compact",
     "forgotten early",
+    "asked to report",
+    "asked for a session",
+    "asked to end a session",
+    "asked to expire sessions",
+    "asked to claim",
+    "asked to release",
+    "asked to revoke",
+    "asked to set an election",
+    "report noted",
+    "report known",
+    "session created",
+    "session ended",
+    "session ended before",
+    "several sessions expired",
+    "expired",
+    "granted",
+    "waiting",
+    "released",
+    "nothing to release",
+    "revoked",
+    "nothing to revoke",
+    "election set",
+    "refused: no such session",
+    "refused: session over",
+    "refused: too many sessions",
+    "refused: too many wait",
+    "refused: too many claims",
+    "refused: held",
+    "refused: other capacity",
+    "refused: too many permits",
+    "refused: not held",
+    "several grants at once",
 ];
 
 #[derive(Default)]
@@ -61,9 +94,17 @@ impl Coverage {
         match &applied.answer.outcome {
             Ok(effect) => {
                 self.add(done(effect));
-                if matches!(effect, Effect::Transacted { .. }) && applied.event.is_none() {
+                if matches!(effect, Effect::Transacted { .. }) && applied.events.is_empty() {
                     self.add("transaction without a change");
                 }
+                if applied.events.len() > 1 {
+                    self.add("several grants at once");
+                }
+                applied.events.iter().flat_map(|event| &event.changes).for_each(|change| {
+                    if let Change::Lost { cause, .. } = change {
+                        self.add(lost(*cause));
+                    }
+                });
             }
             Err(rejection) => self.add(refused(rejection)),
         }
@@ -81,10 +122,10 @@ impl Coverage {
 
     /// Fails unless everything was reached often enough to mean something.
     pub fn assert_complete(&self) {
-        let unknown: Vec<_> =
-            self.counts.keys().filter(|what| !ALL.contains(what) && !measures().contains(what)).collect();
+        let all: Vec<_> = ALL.into_iter().chain(measures()).chain(Cause::ALL.map(lost)).collect();
+        let unknown: Vec<_> = self.counts.keys().filter(|what| !all.contains(what)).collect();
         assert!(unknown.is_empty(), "missing in the list of everything: {unknown:?}");
-        for what in ALL.into_iter().chain(measures()) {
+        for what in all {
             let count = self.counts.get(what).copied().unwrap_or(0);
             println!("{count:>8} {what}");
             assert!(count >= 20, "only {count} times: {what}");
@@ -105,6 +146,16 @@ fn measure(what: Measured) -> &'static str {
     }
 }
 
+fn lost(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Resigned => "lost: resigned",
+        Cause::SessionExpired => "lost: session expired",
+        Cause::SessionEnded => "lost: session ended",
+        Cause::ClientExited => "lost: client exited",
+        Cause::Removed => "lost: removed",
+    }
+}
+
 fn asked(action: &Action) -> &'static str {
     match action {
         Action::FoundCluster { .. } => "asked to found",
@@ -117,6 +168,14 @@ fn asked(action: &Action) -> &'static str {
         Action::DeleteConfig { .. } => "asked to delete a config",
         Action::ForgetRequests { .. } => "asked to forget",
         Action::Compact { .. } => "asked to compact",
+        Action::ReportConsumer { .. } => "asked to report",
+        Action::CreateSession { .. } => "asked for a session",
+        Action::EndSession { .. } => "asked to end a session",
+        Action::ExpireSessions(_) => "asked to expire sessions",
+        Action::Claim { .. } => "asked to claim",
+        Action::Release { .. } => "asked to release",
+        Action::Revoke { .. } => "asked to revoke",
+        Action::SetElection { .. } => "asked to set an election",
     }
 }
 
@@ -136,6 +195,20 @@ fn done(effect: &Effect) -> &'static str {
         Effect::ConfigDeleted { existed: false } => "no config to delete",
         Effect::RequestsForgotten { .. } => "forgot",
         Effect::Compacted { .. } => "compacted",
+        Effect::ConsumerReported { changed: true } => "report noted",
+        Effect::ConsumerReported { changed: false } => "report known",
+        Effect::SessionCreated(_) => "session created",
+        Effect::SessionEnded { existed: true } => "session ended",
+        Effect::SessionEnded { existed: false } => "session ended before",
+        Effect::SessionsExpired { count: 0..2 } => "expired",
+        Effect::SessionsExpired { .. } => "several sessions expired",
+        Effect::Claimed(Claimed::Granted(_)) => "granted",
+        Effect::Claimed(Claimed::Waiting) => "waiting",
+        Effect::Released { token: Some(_) } => "released",
+        Effect::Released { token: None } => "nothing to release",
+        Effect::Revoked { count: 0 } => "nothing to revoke",
+        Effect::Revoked { .. } => "revoked",
+        Effect::ElectionSet => "election set",
     }
 }
 
@@ -152,5 +225,14 @@ fn refused(rejection: &Rejection) -> &'static str {
         Rejection::TooLarge { what, .. } => measure(*what),
         Rejection::StateFull { .. } => "refused: state full",
         Rejection::CannotCompact { .. } => "refused: cannot compact",
+        Rejection::NoSuchSession { .. } => "refused: no such session",
+        Rejection::SessionOver { .. } => "refused: session over",
+        Rejection::TooManySessions { .. } => "refused: too many sessions",
+        Rejection::TooManyWaiting { .. } => "refused: too many wait",
+        Rejection::TooManyClaims { .. } => "refused: too many claims",
+        Rejection::Held { .. } => "refused: held",
+        Rejection::OtherCapacity { .. } => "refused: other capacity",
+        Rejection::TooManyPermits { .. } => "refused: too many permits",
+        Rejection::NotHeld { .. } => "refused: not held",
     }
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate::machine::command::{
-    Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition,
-    KeyOperation, MemberRecord, Relation, Transaction,
+    Action, Author, ClaimLimits, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId,
+    ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation, MemberRecord,
+    Metadata, NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Transaction,
 };
 use quorate::machine::keys::KeyRange;
 use quorate::types::{
-    ClusterId, DocumentKey, FeatureLevel, IdempotencyKey, Incarnation, Key, Leadership, MemberId, Revision, Term,
-    Timestamp, Version,
+    ClusterId, DocumentKey, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, MemberId,
+    Revision, SessionId, Term, Timestamp, Ttl, Version,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -83,6 +84,9 @@ impl Generator {
     }
 
     fn action(&mut self, model: &Model, bounds: &Bounds) -> Action {
+        if self.one_in(2) {
+            return self.holding(model);
+        }
         match self.below(100) {
             0 => {
                 let cluster = ClusterId::from_random(u128::from(self.below(3)));
@@ -95,7 +99,8 @@ impl Generator {
             }
             7..32 => {
                 let key = self.key();
-                Action::PutKey { value: self.value(bounds), only_if: self.key_condition(&key, model), key }
+                let (session, only_if) = (self.binding(model), self.key_condition(&key, model));
+                Action::PutKey { value: self.value(bounds), session, only_if, key }
             }
             32..47 => {
                 let key = self.key();
@@ -118,6 +123,112 @@ impl Generator {
             93..95 => Action::Compact { through: self.revision(model) },
             _ => Action::DeleteKey { key: self.key(), only_if: KeyCondition::Always },
         }
+    }
+
+    /// What sessions are asked for: few names and small limits, so that queues form and are full.
+    fn holding(&mut self, model: &Model) -> Action {
+        let session = self.session(model);
+        match self.below(100) {
+            0..14 => Action::CreateSession { session: self.new_session(), limit: self.pick(&[5, 8]) },
+            14..18 => Action::EndSession { session, cause: self.end_cause() },
+            18..24 => {
+                let silent = 0..self.below(4);
+                let silent =
+                    silent.map(|_| SilentSession { session: self.session(model), overdue_ms: self.below(500) });
+                Action::ExpireSessions(silent.collect())
+            }
+            24..64 => {
+                let limits = ClaimLimits { waiting: self.pick(&[0, 2, 4]), claims: self.pick(&[1, 3, 6]) };
+                Action::Claim { contest: self.contest(), session, claim: self.claim(), limits }
+            }
+            64..78 => {
+                let Fence { contest, token } = self.fence(model);
+                let token = self.one_in(2).then_some(token);
+                // Often by the one that holds it.
+                let holders = model.holdings.contests.get(&contest).map_or(&[][..], |contest| &contest.holders);
+                let holder = holders.iter().find(|(grant, _)| token.is_none_or(|token| grant.token == token));
+                let session = holder.filter(|_| self.one_in(2)).map_or(session, |(grant, _)| grant.session);
+                Action::Release { contest, session, token, cause: self.end_cause() }
+            }
+            78..82 => {
+                let Fence { contest, token } = self.fence(model);
+                Action::Revoke { contest, token: self.one_in(2).then_some(token) }
+            }
+            82..90 => {
+                let ContestId { namespace, name, .. } = self.contest();
+                let session_ttl = self.one_in(2).then_some(Ttl::USUAL);
+                let spec = ElectionSpec { seats: self.pick(&[0, 1, 2, 3]), session_ttl };
+                Action::SetElection { namespace, name, spec: if self.one_in(3) { None } else { Some(spec) } }
+            }
+            _ => {
+                let (config, ok) = (self.config(), !self.one_in(4));
+                let version = Version::new(1 + self.below(2) + if self.one_in(4) { 3 } else { 0 });
+                let message = if ok { String::new() } else { "no such color".to_owned() };
+                let report = ConsumerReport { version, ok, message };
+                Action::ReportConsumer { config, session, report }
+            }
+        }
+    }
+
+    /// Mostly one that lives, now and then one that has ended or never was.
+    pub fn session(&mut self, model: &Model) -> SessionId {
+        let living: Vec<_> = model.holdings.sessions.keys().copied().collect();
+        if living.is_empty() || self.one_in(8) {
+            return SessionId::new(self.below(model.holdings.fates.len() as u64 + 3));
+        }
+        self.pick(&living)
+    }
+
+    /// The session that a key is to end with, if any.
+    fn binding(&mut self, model: &Model) -> Option<SessionId> {
+        if self.one_in(3) { Some(self.session(model)) } else { None }
+    }
+
+    fn contest(&mut self) -> ContestId {
+        let kind = self.pick(&[ContestKind::Election, ContestKind::Lock]);
+        let (namespace, name) = self.pick(&[("a", "x"), ("a", "y"), ("b", "x")]);
+        ContestId { kind, namespace: namespace.parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    /// Often one that is current.
+    pub fn fence(&mut self, model: &Model) -> Fence {
+        let contest = self.contest();
+        let holders = model.holdings.contests.get(&contest).map_or(&[][..], |contest| &contest.holders);
+        let token = if holders.is_empty() || self.one_in(3) {
+            FencingToken::new(self.below(model.revision.get() + 2))
+        } else {
+            self.pick(holders).0.token
+        };
+        Fence { contest, token }
+    }
+
+    fn claim(&mut self) -> NewClaim {
+        let permits = match self.below(4) {
+            0 => Permits::All,
+            _ => Permits::Some(self.pick(&[0, 1, 1, 1, 2, 4])),
+        };
+        NewClaim {
+            candidate: if self.one_in(3) { None } else { Some(self.pick(&["pod-a", "pod-b"]).parse().unwrap()) },
+            priority: self.pick(&[0, 0, 0, 1, -1, i32::MIN, i32::MAX]),
+            permits,
+            capacity: self.pick(&[None, None, None, Some(0), Some(3), Some(3)]),
+            otherwise: if self.one_in(4) { Otherwise::Refuse } else { Otherwise::Wait },
+            metadata: self.metadata(),
+        }
+    }
+
+    fn new_session(&mut self) -> NewSession {
+        let client = if self.one_in(2) { Some("pod-a".parse().unwrap()) } else { None };
+        NewSession { ttl: self.pick(&[Ttl::LEAST, Ttl::USUAL, Ttl::GREATEST]), client, metadata: self.metadata() }
+    }
+
+    fn metadata(&mut self) -> Metadata {
+        let is_there = self.one_in(4);
+        is_there.then(|| ("zone".to_owned(), self.pick(&["a", "b"]).to_owned())).into_iter().collect()
+    }
+
+    fn end_cause(&mut self) -> EndCause {
+        self.pick(&[EndCause::GivenUp, EndCause::ClientExited])
     }
 
     /// Around the window that can be read, now and then outside of it.
@@ -150,7 +261,9 @@ impl Generator {
             4 => KeyCondition::Absent,
             5 => KeyCondition::Present,
             6 => KeyCondition::ModifiedAt(Revision::new(self.below(model.revision.get() + 1))),
-            _ => KeyCondition::ModifiedAt(model.keys.get(key).map_or(Revision::ZERO, |(meta, _)| meta.mod_revision)),
+            _ => {
+                KeyCondition::ModifiedAt(model.keys.get(key).map_or(Revision::ZERO, |record| record.meta.mod_revision))
+            }
         }
     }
 
@@ -160,15 +273,18 @@ impl Generator {
         let (compare, success, failure) = (list(most), list(3), list(3));
         Transaction {
             compare: compare.map(|_| self.compare(model)).collect(),
-            success: success.map(|_| self.operation(bounds)).collect(),
-            failure: failure.map(|_| self.operation(bounds)).collect(),
+            success: success.map(|_| self.operation(model, bounds)).collect(),
+            failure: failure.map(|_| self.operation(model, bounds)).collect(),
         }
     }
 
     fn compare(&mut self, model: &Model) -> Compare {
+        if self.one_in(5) {
+            return Compare::Fence(self.fence(model));
+        }
         let key = self.key();
         let there = model.keys.get(&key);
-        let meta = there.map(|(meta, _)| *meta);
+        let meta = there.map(|record| record.meta);
         let near = |number: Option<u64>, off: u64| (number.unwrap_or(0) + off).saturating_sub(1);
         let off = self.below(3);
         let target = match self.below(4) {
@@ -176,19 +292,19 @@ impl Generator {
             1 => CompareTarget::CreateRevision(Revision::new(near(meta.map(|m| m.create_revision.get()), off))),
             2 => CompareTarget::ModRevision(Revision::new(near(meta.map(|m| m.mod_revision.get()), off))),
             _ => match there {
-                Some((_, value)) if off > 0 => CompareTarget::Value(value.clone()),
+                Some(record) if off > 0 => CompareTarget::Value(record.value.clone()),
                 Some(_) | None => CompareTarget::Value(Bytes::from(vec![1; usize::try_from(off).unwrap()])),
             },
         };
         let relation = self.pick(&[Relation::Equal, Relation::NotEqual, Relation::Less, Relation::Greater]);
-        Compare { key, relation, target }
+        Compare::Key { key, relation, target }
     }
 
-    fn operation(&mut self, bounds: &Bounds) -> KeyOperation {
+    fn operation(&mut self, model: &Model, bounds: &Bounds) -> KeyOperation {
         let key = self.key();
         match self.below(5) {
             0..2 => KeyOperation::Get(key),
-            2..4 => KeyOperation::Put { key, value: self.value(bounds) },
+            2..4 => KeyOperation::Put { key, value: self.value(bounds), session: self.binding(model) },
             _ => KeyOperation::Delete(key),
         }
     }

@@ -13,19 +13,22 @@ mod coverage;
 #[path = "../support/effort.rs"]
 mod effort;
 mod generator;
+mod holdings;
 mod model;
 
 use bytes::Bytes;
 use quorate::encoding::{Decode, DecodeError, Encode};
-use quorate::machine::command::Command;
+use quorate::machine::command::{Command, ContestKind, Metadata, NewClaim};
+use quorate::machine::contest::ClaimRecord;
 use quorate::machine::keys::{KeyRange, KeyRecord};
 use quorate::machine::outcome::Answer;
 use quorate::machine::{Limits, Machine, OutsideHistory};
-use quorate::types::{Key, LogIndex, Version};
+use quorate::types::{ClientName, Key, LogIndex, Version};
 
 use coverage::Coverage;
 use effort::Effort;
 use generator::Generator;
+use holdings::Claim;
 use model::{Bounds, Model, Moment};
 
 /// Commands of one seed: enough for windows to move many times, few enough to replay in seconds.
@@ -37,7 +40,7 @@ fn limits() -> Limits {
         config_bytes: 60,
         config_versions: 4,
         operations: 8,
-        state_bytes: 6_000,
+        state_bytes: 9_000,
         history_revisions: 30,
         history_bytes: 1 << 30,
         requests: 60,
@@ -110,14 +113,17 @@ impl Run {
         let command = self.generator.command(&self.model, &self.bounds);
         assert_eq!(Command::from_bytes(command.to_bytes()).as_ref(), Ok(&command));
         let early = self.model.forgotten_early;
-        let (answer, event) = self.model.apply(index, &command, self.machine.state_bytes());
+        let (answer, events) = self.model.apply(index, &command, self.machine.state_bytes());
         if self.model.forgotten_early > early {
             self.coverage.add("forgotten early");
         }
 
         let applied = self.machine.apply(index, &command);
         assert_eq!(applied.answer, answer, "at {index}: {command:?}");
-        assert_eq!(applied.event.as_deref(), event.as_ref(), "at {index}: {command:?}");
+        assert!(
+            applied.events.iter().map(|event| &**event).eq(&events),
+            "at {index}: {command:?}\n{applied:?}\n{events:?}"
+        );
         assert_eq!(Answer::from_bytes(answer.to_bytes()), Ok(answer));
         if let Some(restored) = &mut self.restored {
             assert_eq!(restored.apply(index, &command), applied, "the restored machine at {index}: {command:?}");
@@ -146,6 +152,8 @@ impl Run {
         let level = self.model.members.values().map(|record| record.features.get()).min().unwrap_or(1);
         assert_eq!(self.machine.feature_level().get(), level);
         self.compare_configs();
+        self.compare_sessions();
+        self.compare_contests();
         self.compare_keys();
         self.compare_past();
     }
@@ -166,11 +174,48 @@ impl Run {
         assert!(configs.list(namespace).eq(expected), "list of {namespace:?}");
     }
 
+    fn compare_sessions(&mut self) {
+        let (machine, model) = (&self.machine, &self.model.holdings);
+        assert!(machine.sessions().iter().eq(model.sessions.iter().map(|(session, record)| (*session, record))));
+        for session in (0..8).map(|_| self.generator.session(&self.model)) {
+            assert_eq!(machine.sessions().alive(session).map(drop), model.alive(session));
+            let claims = machine.contests().of_session(session).map(|(contest, _)| contest);
+            assert!(claims.eq(model.contests.iter().filter(|(_, it)| it.has(session)).map(|(id, _)| id)));
+        }
+        let id = self.generator.config();
+        let consumers = machine.consumers().of(&id).map(|(session, record)| (session, &record.report, record.at));
+        let expected = model.consumers.iter().filter(|((config, _), _)| *config == id);
+        assert!(consumers.eq(expected.map(|((_, session), (report, at))| (*session, report, *at))), "of {id}");
+    }
+
+    fn compare_contests(&mut self) {
+        let contests = self.machine.contests();
+        for kind in [ContestKind::Election, ContestKind::Lock] {
+            let expected = self.model.holdings.contests.keys().filter(|id| id.kind == kind);
+            assert!(contests.list(kind, None).map(|(id, _)| id).eq(expected));
+        }
+        for (id, expected) in &self.model.holdings.contests {
+            let record = contests.get(id).unwrap();
+            let (taken, waiting) = (expected.taken(), u32::try_from(expected.queue.len()).unwrap());
+            assert_eq!((record.capacity, record.taken, record.waiting), (expected.capacity, taken, waiting), "{id}");
+            assert_eq!((record.spec, record.transitions), (expected.spec, expected.transitions), "{id}");
+            assert_eq!(record.recent, expected.recent, "{id}");
+            let holders: Vec<_> = contests.holders(id).map(|(grant, claim)| (grant, told(claim))).collect();
+            let grants: Vec<_> = expected.holders.iter().map(|(grant, claim)| (*grant, asked(claim))).collect();
+            assert_eq!(holders, grants, "{id}");
+            let waiting: Vec<_> = contests.waiting(id).map(|(session, claim)| (session, told(claim))).collect();
+            let expected: Vec<_> = expected.in_line().iter().map(|(session, claim)| (*session, asked(claim))).collect();
+            assert_eq!(waiting, expected, "{id}");
+        }
+        let fence = self.generator.fence(&self.model);
+        assert_eq!(self.machine.contests().is_current(&fence), self.model.holdings.is_current(&fence), "{fence:?}");
+    }
+
     fn compare_keys(&mut self) {
         let key = self.generator.key();
         let (range, after, limit) = self.page();
         let keys = self.machine.keys();
-        assert_eq!(keys.get(&key), record(&self.model.keys, &key).as_ref());
+        assert_eq!(keys.get(&key), self.model.keys.get(&key));
         let (expected, more) = page_of(&self.model.keys, &range, after.as_ref(), limit);
         let page = keys.range(&range, after.as_ref(), limit);
         assert_eq!((page.keys, page.more), (expected, more), "{range:?} after {after:?}, at most {limit}");
@@ -192,7 +237,7 @@ impl Run {
             return;
         }
         let moment = &self.model.moments[&asked];
-        assert_eq!(one.unwrap(), record(moment, &key).as_ref(), "{key} at {asked}");
+        assert_eq!(one.unwrap(), moment.get(&key), "{key} at {asked}");
         let page = many.unwrap();
         let expected = page_of(moment, &range, after.as_ref(), limit);
         assert_eq!((page.keys, page.more), expected, "{range:?} after {after:?}, at most {limit}, at {asked}");
@@ -220,8 +265,17 @@ impl Run {
     }
 }
 
-fn record(moment: &Moment, key: &Key) -> Option<KeyRecord> {
-    moment.get(key).map(|(meta, value)| KeyRecord { meta: *meta, value: value.clone() })
+/// What a claim says, as the machine and as the model know it.
+type Said = (Option<ClientName>, i32, u32, Metadata);
+
+fn told(claim: &ClaimRecord) -> Said {
+    let ClaimRecord { candidate, priority, permits, metadata, place: _ } = claim.clone();
+    (candidate, priority, permits, metadata)
+}
+
+fn asked(claim: &Claim) -> Said {
+    let NewClaim { candidate, priority, metadata, .. } = claim.asked.clone();
+    (candidate, priority, claim.permits, metadata)
 }
 
 fn page_of(moment: &Moment, range: &KeyRange, after: Option<&Key>, limit: usize) -> (Vec<(Key, KeyRecord)>, bool) {
@@ -233,5 +287,5 @@ fn page_of(moment: &Moment, range: &KeyRange, after: Option<&Key>, limit: usize)
     let mut all: Vec<_> = moment.keys().filter(|key| inside(key) && behind(key)).cloned().collect();
     let more = all.len() > limit;
     all.truncate(limit);
-    (all.into_iter().map(|key| (key.clone(), record(moment, &key).unwrap())).collect(), more)
+    (all.into_iter().map(|key| (key.clone(), moment[&key].clone())).collect(), more)
 }

@@ -5,18 +5,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use quorate::machine::command::{
-    Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition,
-    KeyOperation, MemberRecord, Relation, Transaction,
+    Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport,
+    ContestId, ContestKind, KeyCondition, KeyOperation, MemberRecord, Relation, Transaction,
 };
 use quorate::machine::config::{ConfigOwner, ConfigRecord};
 use quorate::machine::event::{Change, Event};
+use quorate::machine::keys::KeyRecord;
 use quorate::machine::outcome::{Answer, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection};
 use quorate::types::{
-    ClusterId, IdempotencyKey, Key, Leadership, LogIndex, MemberId, Revision, Term, Timestamp, Version,
+    ClusterId, IdempotencyKey, Key, Leadership, LogIndex, MemberId, Revision, SessionId, Term, Timestamp, Version,
 };
 use sha2::{Digest, Sha256};
+
+use super::holdings::{Doing, Holdings};
 
 /// What the model knows of limits; bounds in bytes are tested beside the code.
 pub struct Bounds {
@@ -30,7 +32,7 @@ pub struct Bounds {
 }
 
 /// All keys at one revision.
-pub type Moment = BTreeMap<Key, (KeyMeta, Bytes)>;
+pub type Moment = BTreeMap<Key, KeyRecord>;
 
 struct Request {
     number: u64,
@@ -53,6 +55,7 @@ pub struct Model {
     pub compacted: Revision,
     /// Every kept version of each config, the oldest first.
     pub configs: BTreeMap<ConfigId, Vec<Arc<ConfigRecord>>>,
+    pub holdings: Holdings,
     requests: Vec<Request>,
     pub next_request: u64,
     pub forgotten_early: u64,
@@ -60,6 +63,9 @@ pub struct Model {
 
 /// What a command does if it is allowed to: its effect, and the changes in order.
 type Draft = Result<(Effect, Vec<Change>), Rejection>;
+
+/// The same, and what sessions hold then.
+type Held = Result<(Effect, Vec<Change>, Holdings), Rejection>;
 
 impl Model {
     pub fn new(bounds: Bounds) -> Self {
@@ -74,6 +80,7 @@ impl Model {
             key_changes: Vec::new(),
             compacted: Revision::ZERO,
             configs: BTreeMap::new(),
+            holdings: Holdings::default(),
             requests: Vec::new(),
             next_request: 0,
             forgotten_early: 0,
@@ -85,7 +92,7 @@ impl Model {
     }
 
     /// Applies a command to a state whose machine says that it holds `used` bytes.
-    pub fn apply(&mut self, index: LogIndex, command: &Command, used: u64) -> (Answer, Option<Event>) {
+    pub fn apply(&mut self, index: LogIndex, command: &Command, used: u64) -> (Answer, Vec<Event>) {
         let key = match &command.author {
             Author::Client(key) => key.as_ref(),
             Author::Duty(_) | Author::Member => None,
@@ -98,12 +105,12 @@ impl Model {
             } else {
                 Answer { revision: self.revision, origin: Origin::Fresh, outcome: reused }
             };
-            return (answer, None);
+            return (answer, vec![]);
         }
-        let (outcome, event) = self.run(index, command, used);
+        let (outcome, events) = self.run(index, command, used);
         let answer = Answer { revision: self.revision, origin: Origin::Fresh, outcome };
         if let Some(key) = key
-            && !matches!(answer.outcome, Err(Rejection::StateFull { .. }))
+            && !is_for_want_of_room(&answer.outcome)
         {
             let (key, action) = (key.clone(), command.action.clone());
             self.requests.push(Request { number: self.next_request, key, action, answer: answer.clone() });
@@ -113,37 +120,49 @@ impl Model {
                 self.forgotten_early += 1;
             }
         }
-        (answer, event)
+        (answer, events)
     }
 
-    fn run(&mut self, index: LogIndex, command: &Command, used: u64) -> (Outcome, Option<Event>) {
+    fn run(&mut self, index: LogIndex, command: &Command, used: u64) -> (Outcome, Vec<Event>) {
         let current = self.leadership.map_or(Leadership::ZERO, |(leadership, ..)| leadership);
         if let Author::Duty(named) = command.author
             && named != current
         {
-            return (Err(Rejection::Superseded { named, current }), None);
+            return (Err(Rejection::Superseded { named, current }), vec![]);
         }
-        match self.draft(index, command, used) {
-            Err(rejection) => (Err(rejection), None),
-            Ok((effect, changes)) if changes.is_empty() => {
+        let held = self.draft_holding(command);
+        let draft = match held {
+            None => self.draft(index, command, used),
+            Some(held) => held.map(|(effect, changes, holdings)| {
+                self.holdings = holdings;
+                (effect, changes)
+            }),
+        };
+        match draft {
+            Err(rejection) => (Err(rejection), vec![]),
+            Ok((effect, changes)) => {
                 if let Action::ForgetRequests { through } = command.action {
                     self.requests.retain(|request| request.number > through);
                 }
-                (Ok(effect), None)
-            }
-            Ok((effect, changes)) => {
-                self.revision = self.revision.next();
-                changes.iter().for_each(|change| self.enact(change, command));
-                self.keep_window(&changes);
-                (Ok(effect), Some(Event { revision: self.revision, at: command.at, changes }))
+                let events = by_revision(changes).into_iter().map(|changes| {
+                    self.revision = self.revision.next();
+                    changes.iter().for_each(|change| self.enact(change, command, &effect));
+                    self.keep_window(&changes);
+                    Event { revision: self.revision, at: command.at, changes }
+                });
+                let events = events.collect();
+                (Ok(effect), events)
             }
         }
     }
 
     /// Brings the state to where the event says that it is: an event tells everything that changed.
-    fn enact(&mut self, change: &Change, command: &Command) {
+    fn enact(&mut self, change: &Change, command: &Command, effect: &Effect) {
         match change.clone() {
-            Change::KeyPut { key, meta, value } => drop(self.keys.insert(key, (meta, value))),
+            Change::KeyPut { key, meta, value } => {
+                let session = session_of(&key, command, effect);
+                self.keys.insert(key, KeyRecord { meta, value, session });
+            }
             Change::KeyDeleted { key } => drop(self.keys.remove(&key)),
             Change::ConfigPut { config, record } => {
                 let Action::PutConfig { document, .. } = &command.action else { panic!("{command:?} put a config") };
@@ -152,7 +171,19 @@ impl Model {
                 let excess = versions.len().saturating_sub(document.history_limit.max(1) as usize);
                 versions.drain(..excess);
             }
-            Change::ConfigDeleted { config } => drop(self.configs.remove(&config)),
+            Change::ConfigDeleted { config } => {
+                self.configs.remove(&config);
+                self.holdings.consumers.retain(|(consumed, _), _| *consumed != config);
+            }
+            // What sessions hold was drafted as a whole.
+            Change::SessionCreated { .. }
+            | Change::SessionEnded { .. }
+            | Change::Waiting { .. }
+            | Change::Granted { .. }
+            | Change::Lost { .. }
+            | Change::Withdrawn { .. }
+            | Change::ElectionSet { .. }
+            | Change::ConsumerReported { .. } => {}
             Change::LeadershipBegun { leadership, member, term } => {
                 self.leadership = Some((leadership, member, term, command.at));
             }
@@ -194,10 +225,17 @@ impl Model {
                 let change = Change::LeadershipBegun { leadership, member: *member, term: *term };
                 Ok((Effect::LeadershipBegun(leadership), vec![change]))
             }
-            Action::PutKey { key, value, only_if } => self.draft_put(key, value, *only_if, used),
+            Action::PutKey { key, value, session, only_if } => {
+                at_most(Measured::ValueBytes, value.len() as u64, self.bounds.value_bytes)?;
+                session.map_or(Ok(()), |session| self.holdings.alive(session))?;
+                self.check_key(key, *only_if)?;
+                self.room(used)?;
+                let meta = put(&self.keys, key, self.revision.next());
+                Ok((Effect::KeyPut(meta), vec![Change::KeyPut { key: key.clone(), meta, value: value.clone() }]))
+            }
             Action::DeleteKey { key, only_if } => {
                 self.check_key(key, *only_if)?;
-                let before = self.keys.get(key).map(|(meta, _)| *meta);
+                let before = self.keys.get(key).map(|record| record.meta);
                 let changes = before.map(|_| Change::KeyDeleted { key: key.clone() });
                 Ok((Effect::KeyDeleted(before), changes.into_iter().collect()))
             }
@@ -220,6 +258,14 @@ impl Model {
                 let (revision, compacted, present) = (*through, self.compacted, self.revision);
                 Err(Rejection::CannotCompact { revision, compacted, present })
             }
+            Action::CreateSession { .. }
+            | Action::EndSession { .. }
+            | Action::ExpireSessions(_)
+            | Action::Claim { .. }
+            | Action::Release { .. }
+            | Action::Revoke { .. }
+            | Action::SetElection { .. }
+            | Action::ReportConsumer { .. } => unreachable!("it is drafted with what sessions hold"),
             Action::Compact { through } => {
                 let change = Change::Compacted { through: *through };
                 let changes = if *through == self.compacted { vec![] } else { vec![change] };
@@ -228,12 +274,44 @@ impl Model {
         }
     }
 
-    fn draft_put(&self, key: &Key, value: &Bytes, only_if: KeyCondition, used: u64) -> Draft {
-        at_most(Measured::ValueBytes, value.len() as u64, self.bounds.value_bytes)?;
-        self.check_key(key, only_if)?;
-        self.room(used)?;
-        let meta = put(&self.keys, key, self.revision.next());
-        Ok((Effect::KeyPut(meta), vec![Change::KeyPut { key: key.clone(), meta, value: value.clone() }]))
+    /// As [`Self::draft`], for what sessions and their holdings are about.
+    fn draft_holding(&self, command: &Command) -> Option<Held> {
+        let mut doing = Doing::new(&self.holdings, &self.keys, command.at, self.revision);
+        let effect = match &command.action {
+            Action::CreateSession { session, limit } => doing.create(session, *limit),
+            Action::EndSession { session, cause } => doing.end(*session, *cause),
+            Action::ExpireSessions(silent) => Ok(doing.expire(silent)),
+            Action::Claim { contest, session, claim, limits } => doing.claim(contest, *session, claim, *limits),
+            Action::Release { contest, session, token, cause } => doing.release(contest, *session, *token, *cause),
+            Action::Revoke { contest, token } => Ok(doing.revoke(contest, *token)),
+            Action::SetElection { namespace, name, spec } => {
+                let (kind, namespace, name) = (ContestKind::Election, namespace.clone(), name.clone());
+                Ok(doing.set_election(&ContestId { kind, namespace, name }, *spec))
+            }
+            Action::ReportConsumer { config, session, report } => {
+                self.check_report(config, *session, report).map(|()| doing.report(config, *session, report))
+            }
+            Action::FoundCluster { .. }
+            | Action::AnnounceMember { .. }
+            | Action::BeginLeadership { .. }
+            | Action::PutKey { .. }
+            | Action::DeleteKey { .. }
+            | Action::Transact(_)
+            | Action::PutConfig { .. }
+            | Action::DeleteConfig { .. }
+            | Action::ForgetRequests { .. }
+            | Action::Compact { .. } => return None,
+        };
+        Some(effect.map(|effect| (effect, doing.changes, doing.holdings)))
+    }
+
+    fn check_report(&self, config: &ConfigId, session: SessionId, report: &ConsumerReport) -> Result<(), Rejection> {
+        self.holdings.alive(session)?;
+        let current = self.configs.get(config).and_then(|versions| versions.last()).map(|record| record.version);
+        if current.is_some_and(|newest| report.version <= newest) {
+            return Ok(());
+        }
+        Err(Rejection::ConfigMismatch { config: config.clone(), current })
     }
 
     fn draft_transaction(&self, transaction: &Transaction, used: u64) -> Draft {
@@ -245,21 +323,28 @@ impl Model {
         }
         let succeeded = compare.iter().all(|compare| self.holds(compare));
         let branch = if succeeded { success } else { failure };
+        for operation in branch {
+            if let KeyOperation::Put { session: Some(session), .. } = operation {
+                self.holdings.alive(*session)?;
+            }
+        }
         if branch.iter().any(|operation| matches!(operation, KeyOperation::Put { .. })) {
             self.room(used)?;
         }
         let (mut keys, mut changes, mut results) = (self.keys.clone(), Vec::new(), Vec::new());
         for operation in branch {
             results.push(match operation {
-                KeyOperation::Get(key) => OperationResult::Got(keys.get(key).cloned()),
-                KeyOperation::Put { key, value } => {
+                KeyOperation::Get(key) => {
+                    OperationResult::Got(keys.get(key).map(|record| (record.meta, record.value.clone())))
+                }
+                KeyOperation::Put { key, value, session } => {
                     let meta = put(&keys, key, self.revision.next());
-                    keys.insert(key.clone(), (meta, value.clone()));
+                    keys.insert(key.clone(), KeyRecord { meta, value: value.clone(), session: *session });
                     changes.push(Change::KeyPut { key: key.clone(), meta, value: value.clone() });
                     OperationResult::Put(meta)
                 }
                 KeyOperation::Delete(key) => {
-                    let before = keys.remove(key).map(|(meta, _)| meta);
+                    let before = keys.remove(key).map(|record| record.meta);
                     changes.extend(before.map(|_| Change::KeyDeleted { key: key.clone() }));
                     OperationResult::Deleted(before)
                 }
@@ -273,7 +358,7 @@ impl Model {
         for operation in branch {
             let key = match operation {
                 KeyOperation::Get(_) => continue,
-                KeyOperation::Put { key, value } => {
+                KeyOperation::Put { key, value, session: _ } => {
                     at_most(Measured::ValueBytes, value.len() as u64, self.bounds.value_bytes)?;
                     key
                 }
@@ -287,16 +372,20 @@ impl Model {
         Ok(())
     }
 
-    fn holds(&self, Compare { key, relation, target }: &Compare) -> bool {
+    fn holds(&self, compare: &Compare) -> bool {
+        let (key, relation, target) = match compare {
+            Compare::Key { key, relation, target } => (key, relation, target),
+            Compare::Fence(fence) => return self.holdings.is_current(fence),
+        };
         let present = self.keys.get(key);
-        let meta = present.map(|(meta, _)| *meta);
+        let meta = present.map(|record| record.meta);
         let ordering = match target {
             CompareTarget::Version(version) => meta.map_or(0, |m| m.version.get()).cmp(&version.get()),
             CompareTarget::CreateRevision(revision) => meta.map_or(0, |m| m.create_revision.get()).cmp(&revision.get()),
             CompareTarget::ModRevision(revision) => meta.map_or(0, |m| m.mod_revision.get()).cmp(&revision.get()),
             CompareTarget::Value(value) => match present {
                 None => return false,
-                Some((_, there)) => there.as_ref().cmp(value.as_ref()),
+                Some(there) => there.value.as_ref().cmp(value.as_ref()),
             },
         };
         match relation {
@@ -360,7 +449,7 @@ impl Model {
     }
 
     fn check_key(&self, key: &Key, only_if: KeyCondition) -> Result<(), Rejection> {
-        let current = self.keys.get(key).map(|(meta, _)| *meta);
+        let current = self.keys.get(key).map(|record| record.meta);
         let holds = match only_if {
             KeyCondition::Always => true,
             KeyCondition::Absent => current.is_none(),
@@ -402,11 +491,49 @@ fn owner(command: &Command) -> ConfigOwner {
 fn put(keys: &Moment, key: &Key, revision: Revision) -> KeyMeta {
     match keys.get(key) {
         None => KeyMeta { create_revision: revision, mod_revision: revision, version: Version::new(1) },
-        Some((meta, _)) => {
+        Some(KeyRecord { meta, .. }) => {
             let version = Version::new(meta.version.get() + 1);
             KeyMeta { create_revision: meta.create_revision, mod_revision: revision, version }
         }
     }
+}
+
+/// Everything is in one revision, but no revision has more than one grant.
+fn by_revision(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let is_grant = |change: &Change| matches!(change, Change::Granted { .. });
+    let mut revisions: Vec<Vec<Change>> = Vec::new();
+    for change in changes {
+        match revisions.last_mut() {
+            Some(revision) if !(is_grant(&change) && revision.iter().any(is_grant)) => revision.push(change),
+            Some(_) | None => revisions.push(vec![change]),
+        }
+    }
+    revisions
+}
+
+/// The session that a key was put with, which no event tells.
+fn session_of(key: &Key, command: &Command, effect: &Effect) -> Option<SessionId> {
+    match (&command.action, effect) {
+        (Action::PutKey { session, .. }, _) => *session,
+        (Action::Transact(transaction), Effect::Transacted { succeeded, .. }) => {
+            let branch = if *succeeded { &transaction.success } else { &transaction.failure };
+            branch.iter().find_map(|operation| match operation {
+                KeyOperation::Put { key: written, session, .. } if written == key => *session,
+                KeyOperation::Put { .. } | KeyOperation::Get(_) | KeyOperation::Delete(_) => None,
+            })
+        }
+        other => panic!("{other:?} put a key"),
+    }
+}
+
+fn is_for_want_of_room(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Err(Rejection::StateFull { .. }
+            | Rejection::TooManySessions { .. }
+            | Rejection::TooManyWaiting { .. }
+            | Rejection::TooManyClaims { .. })
+    )
 }
 
 fn at_most(what: Measured, actual: u64, limit: u64) -> Result<(), Rejection> {
