@@ -204,9 +204,17 @@ mod tests {
 
     use super::*;
     use crate::encoding::Writer;
-    use crate::machine::command::{Action, Author, Command, ConfigCondition, ConfigDocument, ConfigId, KeyCondition};
+    use crate::machine::command::{
+        Action, Author, ClaimLimits, Command, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport, ContestId,
+        ElectionSpec, EndCause, KeyCondition, NewClaim, NewSession, Otherwise, Permits,
+    };
+    use crate::machine::contest::{ClaimRecord, ContestRecord};
+    use crate::machine::event::Cause;
     use crate::machine::keys::KeyRecord;
-    use crate::types::{IdempotencyKey, Key, Leadership, LogIndex, MemberId, Revision, Term, Timestamp, Version};
+    use crate::types::{
+        FencingToken, IdempotencyKey, Key, Leadership, LogIndex, MemberId, Revision, SessionId, Term, Timestamp, Ttl,
+        Version,
+    };
 
     /// A state with something in every table.
     fn sound() -> Machine {
@@ -217,8 +225,8 @@ mod tests {
             session: None,
             only_if: KeyCondition::Always,
         };
-        let config = |text: &str| Action::PutConfig {
-            config: ConfigId { namespace: "a".parse().unwrap(), name: "b".parse().unwrap() },
+        let put_config = |text: &str| Action::PutConfig {
+            config: config(),
             document: ConfigDocument {
                 data: [("k".parse().unwrap(), text.to_owned())].into(),
                 history_limit: 5,
@@ -227,12 +235,57 @@ mod tests {
             only_if: ConfigCondition::Always,
         };
         let lead = Action::BeginLeadership { member: MemberId::new(1), term: Term::new(1) };
-        for (index, action) in (0..).zip([lead, put("1"), put("2"), config("1"), config("2")]) {
+        let actions = [lead, put("1"), put("2"), put_config("1"), put_config("2")].into_iter().chain(holding());
+        for (index, action) in (0..).zip(actions) {
             let author = Author::Client(Some(IdempotencyKey::new(format!("{index}")).unwrap()));
-            machine.apply(LogIndex::new(index), &Command { at: Timestamp::default(), author, action });
+            let applied = machine.apply(LogIndex::new(index), &Command { at: Timestamp::default(), author, action });
+            assert!(applied.answer.outcome.is_ok(), "{applied:?}");
         }
         machine.check().unwrap();
         machine
+    }
+
+    /// Sessions 1 and 2 live and 3 has ended. The first leads the election and holds the lock, for which the second waits.
+    fn holding() -> Vec<Action> {
+        let new = NewSession { ttl: Ttl::USUAL, client: None, metadata: [].into() };
+        let create = || Action::CreateSession { session: new.clone(), limit: 10 };
+        let claim = |contest: ContestId, session: u64| Action::Claim {
+            contest,
+            session: SessionId::new(session),
+            claim: NewClaim {
+                candidate: None,
+                priority: 0,
+                permits: Permits::Some(2),
+                capacity: Some(3),
+                otherwise: Otherwise::Wait,
+                metadata: [].into(),
+            },
+            limits: ClaimLimits { waiting: 10, claims: 10 },
+        };
+        let report = ConsumerReport { version: Version::new(1), ok: true, message: String::new() };
+        vec![
+            create(),
+            create(),
+            create(),
+            claim(election(), 3),
+            claim(election(), 1),
+            Action::EndSession { session: SessionId::new(3), cause: EndCause::GivenUp },
+            claim(lock(), 1),
+            claim(lock(), 2),
+            Action::ReportConsumer { config: config(), session: SessionId::new(1), report },
+        ]
+    }
+
+    fn election() -> ContestId {
+        ContestId { kind: ContestKind::Election, namespace: "a".parse().unwrap(), name: "b".parse().unwrap() }
+    }
+
+    fn lock() -> ContestId {
+        ContestId { kind: ContestKind::Lock, ..election() }
+    }
+
+    fn config() -> ConfigId {
+        ConfigId { namespace: "a".parse().unwrap(), name: "b".parse().unwrap() }
     }
 
     fn key() -> Key {
@@ -286,5 +339,89 @@ mod tests {
         });
         broken("the requests' index matches their table", |machine| machine.requests.next = 1);
         broken("the window of the past ends at the present", |machine| machine.keys.history.compact(Revision::new(99)));
+    }
+
+    /// Changes the row of a contest.
+    fn with_contest(contest: ContestId, change: impl FnOnce(&mut ContestRecord)) -> impl FnOnce(&mut Machine) {
+        move |machine| {
+            let mut record = machine.contests.get(&contest).unwrap().clone();
+            change(&mut record);
+            machine.contests.rows.insert(contest, record);
+        }
+    }
+
+    /// Changes the row of a claim, and makes the indexes anew, as a restored snapshot would.
+    fn with_claim(
+        contest: ContestId,
+        session: u64,
+        change: impl FnOnce(&mut ClaimRecord),
+    ) -> impl FnOnce(&mut Machine) {
+        move |machine| {
+            let session = SessionId::new(session);
+            let mut claim = machine.contests.claim(&contest, session).unwrap().clone();
+            change(&mut claim);
+            machine.contests.claims.insert((contest, session), claim);
+            machine.contests.finish_loading();
+        }
+    }
+
+    #[test]
+    fn each_invariant_of_sessions_finds_what_breaks_it() {
+        broken("sessions are numbered in order", |machine| machine.sessions.newest = SessionId::new(2));
+        broken("a session that has ended does not live", |machine| {
+            machine.sessions.ended.insert(SessionId::new(1), Cause::SessionEnded);
+        });
+        broken("what a session has ends with it", |machine| drop(machine.sessions.rows.remove(&SessionId::new(2))));
+        broken("what a session has ends with it", |machine| {
+            machine.keys.rows.insert(key(), KeyRecord { session: Some(SessionId::new(3)), ..stored(machine) });
+        });
+        broken("the indexes by session match their tables", |machine| {
+            machine.keys.rows.insert(key(), KeyRecord { session: Some(SessionId::new(1)), ..stored(machine) });
+        });
+        broken("a consumer runs a version that was there", |machine| {
+            let report = ConsumerReport { version: Version::new(3), ok: true, message: String::new() };
+            machine.consumers.report(&config(), SessionId::new(1), &report, Timestamp::default());
+        });
+    }
+
+    #[test]
+    fn each_invariant_of_contests_finds_what_breaks_it() {
+        broken("a claim has a contest", |machine| drop(machine.contests.rows.remove(&election())));
+        broken("a claim fits into its contest", with_claim(election(), 1, |claim| claim.permits = 2));
+        broken("a claim fits into its contest", with_claim(lock(), 2, |claim| claim.permits = 4));
+        broken("a claim fits into its contest", with_claim(lock(), 2, |claim| claim.permits = 0));
+        let holds = |token: u64| Place::Holding { token: FencingToken::new(token), since: Timestamp::default() };
+        broken("a fencing token is of one grant", |machine| {
+            let token = machine.contests.holders(&lock()).next().unwrap().0.token;
+            with_claim(election(), 1, |claim| claim.place = holds(token.get()))(machine);
+        });
+        let name = "a claim stands where it is since a revision of the past";
+        broken(name, with_claim(election(), 1, |claim| claim.place = holds(99)));
+        broken(name, with_claim(lock(), 2, |claim| claim.place = Place::Waiting { since: Revision::new(99) }));
+        broken("the indexes by session match their tables", |machine| machine.contests.by_rank.clear());
+        broken("a contest counts its claims right", with_contest(lock(), |record| record.taken = 3));
+        broken("a contest counts its claims right", with_contest(lock(), |record| record.waiting = 0));
+        broken("no more is held than there is", |machine| {
+            with_contest(lock(), |record| (record.taken, record.waiting) = (4, 0))(machine);
+            with_claim(lock(), 2, |claim| claim.place = holds(1))(machine);
+        });
+        broken("nobody waits for what is free", with_contest(lock(), |record| record.capacity = 4));
+        let name = "an election has its seats and a lock a holder";
+        let spec = Some(ElectionSpec { seats: 2, session_ttl: None });
+        broken(name, with_contest(election(), |record| record.spec = spec));
+        broken(name, with_contest(lock(), |record| record.spec = spec));
+        broken(name, |machine| {
+            let record = machine.contests.get(&lock()).unwrap().clone();
+            let other = ContestId { name: "other".parse().unwrap(), ..lock() };
+            machine.contests.rows.insert(other, ContestRecord { taken: 0, waiting: 0, ..record });
+        });
+        broken("as many transitions as happened", with_contest(election(), |record| record.transitions = 0));
+        broken(
+            "as many transitions as happened",
+            with_contest(election(), |record| {
+                record.recent = vec![record.recent[0].clone(); 21];
+                record.transitions = 21;
+            }),
+        );
     }
 }

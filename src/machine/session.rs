@@ -122,3 +122,26 @@ impl Sessions {
         lived
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_session_ended_is_forgotten_when_many_have_ended_since() {
+        let mut sessions = Sessions::default();
+        let new = NewSession { ttl: Ttl::USUAL, client: None, metadata: Metadata::new() };
+        for _ in 0..=REMEMBERED {
+            let session = sessions.create(&new, Timestamp::default());
+            assert!(sessions.end(session, Cause::SessionEnded));
+        }
+        let cause = |number: u64| match sessions.alive(SessionId::new(number)) {
+            Err(Rejection::SessionOver { cause, .. }) => cause,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((cause(1), cause(2)), (None, Some(Cause::SessionEnded)));
+        assert_eq!(sessions.ended.len(), REMEMBERED);
+        let (never, session) = (sessions.alive(SessionId::new(10_002)), SessionId::new(10_002));
+        assert_eq!(never, Err(Rejection::NoSuchSession { session }));
+    }
+}

@@ -50,3 +50,28 @@ impl Turn {
         self.granted = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::SessionId;
+
+    #[test]
+    fn a_second_grant_begins_a_revision_of_its_own() {
+        let mut turn = Turn::new(LogIndex::new(9), Timestamp::default(), Revision::new(4));
+        let change = |session: u64| Change::SessionCreated { session: SessionId::new(session) };
+        turn.changes.push(change(1));
+        assert_eq!(turn.token(), FencingToken::new(5));
+        turn.changes.push(change(2));
+        assert_eq!(turn.token(), FencingToken::new(6));
+        turn.changes.push(change(3));
+        let events: Vec<_> = turn.finish().iter().map(|event| (event.revision, event.changes.clone())).collect();
+        let expected = [(5, vec![change(1), change(2)]), (6, vec![change(3)])];
+        assert_eq!(events, expected.map(|(revision, changes)| (Revision::new(revision), changes)));
+    }
+
+    #[test]
+    fn a_command_that_changes_nothing_takes_no_revision() {
+        assert!(Turn::new(LogIndex::new(9), Timestamp::default(), Revision::new(4)).finish().is_empty());
+    }
+}

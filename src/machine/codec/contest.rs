@@ -392,3 +392,69 @@ fn from_signed(number: i32) -> u64 {
 fn to_signed(number: u32) -> i32 {
     (number >> 1) as i32 ^ -((number & 1) as i32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Writer)) -> Reader {
+        let mut writer = Writer::default();
+        write(&mut writer);
+        Reader::new(writer.finish())
+    }
+
+    #[test]
+    fn every_priority_is_read_back() {
+        for priority in [0, 1, -1, 300, -300, i32::MAX, i32::MIN] {
+            let place = Place::Waiting { since: Revision::new(7) };
+            let claim = ClaimRecord { candidate: None, priority, permits: 1, metadata: Metadata::new(), place };
+            assert_eq!(decode_claim(written(|writer| encode_claim(&claim, writer))), Ok(claim));
+        }
+        let written: Vec<_> = [0, -1, 1, -2, i32::MIN].map(from_signed).into();
+        assert_eq!(written, [0, 1, 2, 3, u64::from(u32::MAX)]);
+    }
+
+    #[test]
+    fn a_damaged_claim_is_refused() {
+        let claim = |priority: u64, permits: u64, place: fn(&mut Writer)| {
+            decode_claim(written(|writer| {
+                writer.number(2, priority);
+                writer.number(3, permits);
+                writer.nested(5, place);
+            }))
+        };
+        assert!(claim(1, 1, |place| place.number(1, 7)).is_ok());
+        let holding: fn(&mut Writer) = |place| place.nested(2, |grant| grant.number(1, 7));
+        let damaged = [
+            (claim(1 << 32, 1, |place| place.number(1, 7)), "field 2 has more than 32 bits"),
+            (claim(1, 1 << 32, |place| place.number(1, 7)), "field 3 has more than 32 bits"),
+            (claim(1, 1, |_| ()), "place is empty"),
+            (claim(1, 1, |place| place.number(3, 7)), "place 3 is not known to this release"),
+            (claim(1, 1, holding), "field `since` is missing"),
+        ];
+        for (result, why) in damaged {
+            assert_eq!(result, Err(DecodeError::new(why)));
+        }
+    }
+
+    #[test]
+    fn a_damaged_session_or_transition_is_refused() {
+        let session = |ttl: u64| {
+            decode_session(written(|writer| {
+                writer.nested(1, |session| session.number(1, ttl));
+                writer.number(2, 0);
+            }))
+        };
+        assert!(session(500).is_ok());
+        assert!(session(499).unwrap_err().to_string().contains("not 499 ms"));
+        let transition = |cause: u64| {
+            Transition::decode(written(|writer| {
+                for (field, number) in [(1, 0), (2, cause), (3, 7), (5, 0)] {
+                    writer.number(field, number);
+                }
+            }))
+        };
+        assert!(transition(5).is_ok());
+        assert_eq!(transition(6), Err(DecodeError::unknown("cause", 6)));
+    }
+}
