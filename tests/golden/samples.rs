@@ -385,7 +385,7 @@ pub fn holdings() -> Machine {
         claim(election(), 2, candidate()),
         claim(election(), 1, NewClaim { priority: 300, ..candidate() }),
         claim(election(), 4, candidate()),
-        claim(lock(), 1, semaphore.clone()),
+        claim(lock(), 1, semaphore),
         claim(lock(), 2, NewClaim { otherwise: Otherwise::Wait, ..exclusive.clone() }),
         claim(ContestId { name: "other".parse().unwrap(), ..lock() }, 2, exclusive),
         Action::PutConfig { config: config(), document: document(), only_if: ConfigCondition::Always },
