@@ -144,8 +144,8 @@ async fn attempt(member: &Running, key: &str, call: Call, padding: usize, write:
     let key = Key::new(key).expect("a short name");
     let result = match call {
         Call::Put { value, only_if } => {
-            let content = content(value, padding);
-            let put = member.coordinator.put_key(key, content, condition(only_if), write).await;
+            let (content, session) = (content(value, padding), None);
+            let put = member.coordinator.put_key(key, content, session, condition(only_if), write).await;
             put.map(|written| Reply::Put { revision: written.effect.mod_revision.get() })
         }
         Call::Delete { only_if } => {

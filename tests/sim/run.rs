@@ -119,9 +119,9 @@ async fn serves(cluster: &Cluster, member: usize) -> bool {
     let key = Key::new("peace").expect("a short name");
     let write = Write { key: None, deadline };
     let read = Read { consistency: Consistency::Linearizable, min_revision: None, deadline };
-    let value = Bytes::copy_from_slice(&cluster.next_value().to_be_bytes());
+    let (value, session) = (Bytes::copy_from_slice(&cluster.next_value().to_be_bytes()), None);
     let served = async {
-        let put = coordinator.put_key(key, value, KeyCondition::Always, write).await;
+        let put = coordinator.put_key(key, value, session, KeyCondition::Always, write).await;
         put.is_ok() && coordinator.read(read).await.is_ok()
     };
     life.outlives(served).await.unwrap_or(false)
