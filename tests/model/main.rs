@@ -15,6 +15,7 @@ mod effort;
 mod generator;
 mod holdings;
 mod model;
+mod transactions;
 
 use bytes::Bytes;
 use quorate::encoding::{Decode, DecodeError, Encode};
