@@ -82,7 +82,7 @@ impl CoordinatorError {
     pub fn may_retry(&self) -> bool {
         match self {
             Self::NotDone(_) | Self::NotThereYet { .. } => true,
-            Self::Rejected { rejection, .. } => matches!(**rejection, Rejection::StateFull { .. }),
+            Self::Rejected { rejection, .. } => rejection.wants_room(),
             Self::MaybeDone { key, .. } => key.is_some(),
             Self::OutsideHistory(_) | Self::NoSuchMember(_) | Self::ForeignSession(_) | Self::CannotTransfer(_) => {
                 false

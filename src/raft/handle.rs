@@ -6,19 +6,24 @@ use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::attendance::Attendance;
 use super::member::Member;
 use super::messages::{Reply, Request};
 use super::proposals::pause;
+use super::read_barrier::{Found, Fresh};
 use super::status::{PeerStatus, Phase, RaftStatus};
 use super::type_config::Proposal;
 use super::{Committed, ProposeError, TransferError, Transferred, Unavailable};
 use crate::machine::Machine;
 use crate::machine::command::Command;
 use crate::tasks::Exit;
-use crate::types::MemberId;
+use crate::types::{MemberId, SessionId};
+
+/// About how long it takes until a proposed end of a session has come about, or has failed.
+const ENDING: Duration = Duration::from_millis(10);
 
 /// The cluster, as one member sees and uses it. Clones share it.
 #[derive(Clone)]
@@ -70,20 +75,43 @@ impl RaftHandle {
     /// # Errors
     /// When leadership could not be confirmed before `deadline`.
     pub async fn read(&self, deadline: Instant) -> Result<Arc<Machine>, Unavailable> {
+        let Fresh { index, ending: _ } = self.confirm(&[], deadline).await?;
+        self.member.applied(index, deadline).await
+    }
+
+    /// Gives the Raft leader a sign of life for a session, and reads as [`RaftHandle::read`]: when the session lives in that
+    /// state, it lives for its whole time from now on.
+    ///
+    /// # Errors
+    /// As [`RaftHandle::read`]; then it may have been heard of all the same.
+    pub async fn keep_alive(&self, session: SessionId, deadline: Instant) -> Result<Arc<Machine>, Unavailable> {
+        loop {
+            let Fresh { index, ending } = self.confirm(&[session], deadline).await?;
+            let state = self.member.applied(index, deadline).await?;
+            if ending.is_empty() || state.sessions().get(session).is_none() {
+                return Ok(state);
+            }
+            // Its end is proposed, and whether that comes about is known soon.
+            timeout_at(deadline, sleep(ENDING)).await.map_err(|_| Unavailable::Timeout)?;
+        }
+    }
+
+    /// A round that begins after this call, of whoever leads.
+    async fn confirm(&self, sessions: &[SessionId], deadline: Instant) -> Found {
         let member = &self.member;
         let mut status = member.status.subscribe();
         loop {
             status.mark_unchanged();
             let found = match member.running() {
-                Ok(_) if member.leads() => member.confirmations.join(deadline).await,
-                Ok(_) if member.leader_peer().is_some() => member.questions.join(deadline).await,
+                Ok(_) if member.leads() => member.confirmations.join(sessions.to_vec(), deadline).await,
+                Ok(_) if member.leader_peer().is_some() => member.questions.join(sessions.to_vec(), deadline).await,
                 Ok(_) => Err(Unavailable::NoRaftLeader),
                 Err(cause) => Err(cause),
             };
             match found {
-                Ok(index) => {
+                Ok(fresh) => {
                     member.metrics.reads.inc();
-                    return member.applied(index, deadline).await;
+                    return Ok(fresh);
                 }
                 Err(cause @ (Unavailable::Overloaded | Unavailable::Stopping | Unavailable::Failed(_))) => {
                     return Err(cause);
@@ -100,6 +128,11 @@ impl RaftHandle {
                 }
             }
         }
+    }
+
+    /// When this member, as the Raft leader, has heard of each session last.
+    pub fn attendance(&self) -> &Attendance {
+        &self.member.attendance
     }
 
     /// Asks every other member for its status; those that do not answer before `deadline` are missing.

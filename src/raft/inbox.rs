@@ -13,6 +13,7 @@ use super::founding::{Assignment, Taken, consider};
 use super::identity::Identity;
 use super::member::{Member, Raft};
 use super::messages::{DigestSample, Reply, Request, StatusReply};
+use super::read_barrier::Fresh;
 use super::receiving::Received;
 use super::snapshot_store::SnapshotFile;
 use super::transport::{Hello, Inbox, Introduction, Lane, Refusal, RefusalCause, hello};
@@ -140,9 +141,9 @@ impl Member {
                     Err(ProposeError::Unknown(cause)) => Reply::Unknown(cause),
                 }
             }
-            Request::ReadIndex { patience } if self.leads() => {
-                let found = self.confirmations.join(Instant::now() + patience).await;
-                found.map_or_else(Reply::NotDone, Reply::ReadIndex)
+            Request::ReadIndex { patience, sessions } if self.leads() => {
+                let found = self.confirmations.join(sessions, Instant::now() + patience).await;
+                found.map_or_else(Reply::NotDone, |Fresh { index, ending }| Reply::ReadIndex { index, ending })
             }
             Request::ReadIndex { .. } => Reply::NotDone(Unavailable::NotRaftLeader),
             Request::Status => Reply::Status(self.status_reply()),

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Unavailable;
+use super::attendance::Attendance;
 use super::clock::Clock;
 use super::digests::Digests;
 use super::founding::Assignment;
@@ -51,6 +52,8 @@ pub(super) struct Member {
     pub(super) confirmations: Rounds,
     /// Rounds of the other members: a question to the Raft leader.
     pub(super) questions: Rounds,
+    /// Sessions that were heard of in those rounds.
+    pub(super) attendance: Attendance,
     /// Commands in flight that were proposed on this member or sent to it.
     pub(super) proposals: Semaphore,
     pub(super) receiving: Receiving,

@@ -8,6 +8,7 @@
 //! `founding.rs`, `joining.rs`), the life of a member (`start.rs`, `running.rs`, `leading.rs`), and what is asked of it
 //! (`proposals.rs`, `read_barrier.rs`, `transfer.rs`).
 
+mod attendance;
 mod clock;
 mod codec;
 mod confirming;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use attendance::Attendance;
 pub use clock::Clock;
 pub use handle::RaftHandle;
 pub use start::{Parts, SnapshotThresholds, StartError};

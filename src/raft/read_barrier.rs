@@ -3,6 +3,8 @@
 //! A linearizable read needs to know a log index that covers everything committed before the read began. Finding it takes a
 //! round: on the Raft leader, one exchange with a quorum; on another member, one question to the Raft leader. Calls that
 //! come while a round runs wait for the next one and share it; a call is never answered by a round that began before it.
+//!
+//! A call may give a sign of life for sessions: the round takes it to the Raft leader, which notes it once it is confirmed.
 
 use std::sync::Arc;
 
@@ -13,27 +15,43 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Unavailable;
 use crate::tasks::{Exit, Tasks};
-use crate::types::LogIndex;
+use crate::types::{LogIndex, SessionId};
 
-/// Calls that may wait for a round. The callers are bounded themselves (1,024 on this member and as many from each other
-/// member); one more is told to come back.
-const WAITING: usize = 8192;
+/// Calls that may wait for a round. The callers are bounded themselves (17,408 on this member, most of them keep-alives, and
+/// one round at a time from each other member); one more is told to come back.
+const WAITING: usize = 32_768;
 
 /// What a round found.
-pub(super) type Found = Result<LogIndex, Unavailable>;
+pub(super) type Found = Result<Fresh, Unavailable>;
 
-/// One way to find a log index that is fresh enough.
-pub(super) type Round = Box<dyn Fn() -> BoxFuture<'static, Found> + Send + Sync>;
+/// A confirmed round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fresh {
+    /// A state that holds this entry is fresh enough.
+    pub(super) index: LogIndex,
+    /// Sessions whose signs of life came too late: their end is proposed.
+    pub(super) ending: Vec<SessionId>,
+}
+
+/// One way to find a log index that is fresh enough, and to take signs of life along.
+pub(super) type Round = Box<dyn Fn(Vec<SessionId>) -> BoxFuture<'static, Found> + Send + Sync>;
+
+/// A call that waits.
+#[derive(Debug)]
+struct Waiting {
+    sessions: Vec<SessionId>,
+    answer: oneshot::Sender<Found>,
+}
 
 /// Where calls wait for the next round. Clones share the rounds.
 #[derive(Debug, Clone)]
 pub(super) struct Rounds {
-    waiting: mpsc::Sender<oneshot::Sender<Found>>,
+    waiting: mpsc::Sender<Waiting>,
 }
 
 /// The other end, until the rounds are started.
 pub(super) struct Idle {
-    arriving: mpsc::Receiver<oneshot::Sender<Found>>,
+    arriving: mpsc::Receiver<Waiting>,
 }
 
 impl Rounds {
@@ -43,10 +61,10 @@ impl Rounds {
         (Self { waiting }, Idle { arriving })
     }
 
-    /// Waits for the result of a round that begins after this call.
-    pub(super) async fn join(&self, deadline: Instant) -> Found {
-        let (sender, result) = oneshot::channel();
-        self.waiting.try_send(sender).map_err(|error| match error {
+    /// Waits for the result of a round that begins after this call, and gives a sign of life for `sessions`.
+    pub(super) async fn join(&self, sessions: Vec<SessionId>, deadline: Instant) -> Found {
+        let (answer, result) = oneshot::channel();
+        self.waiting.try_send(Waiting { sessions, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Unavailable::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Unavailable::Stopping,
         })?;
@@ -70,10 +88,15 @@ impl Idle {
                     sharing.push(another);
                 }
                 count.inc();
-                let Some(found) = stopping.run_until_cancelled(round()).await else { return };
-                for waiting in sharing {
+                let sessions = sharing.iter().flat_map(|waiting| waiting.sessions.iter().copied()).collect();
+                let Some(found) = stopping.run_until_cancelled(round(sessions)).await else { return };
+                for Waiting { sessions, answer } in sharing {
+                    let own = |Fresh { index, ending }: Fresh| {
+                        let ending = ending.into_iter().filter(|session| sessions.contains(session)).collect();
+                        Fresh { index, ending }
+                    };
                     // The caller may have given up.
-                    drop(waiting.send(found.clone()));
+                    drop(answer.send(found.clone().map(own)));
                 }
             }
         });
@@ -94,11 +117,11 @@ mod tests {
         let (rounds, idle) = Rounds::new();
         let count = IntCounter::new("rounds", "rounds").unwrap();
         let number = Arc::new(AtomicU64::new(0));
-        let round = move || -> BoxFuture<'static, Found> {
+        let round = move |sessions: Vec<SessionId>| -> BoxFuture<'static, Found> {
             let number = number.fetch_add(1, Ordering::Relaxed);
             Box::pin(async move {
                 sleep(Duration::from_secs(1)).await;
-                Ok(LogIndex::new(number))
+                Ok(Fresh { index: LogIndex::new(number), ending: sessions })
             })
         };
         idle.start(tasks, count.clone(), Box::new(round));
@@ -112,11 +135,12 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(10);
         let late = async {
             sleep(Duration::from_millis(500)).await;
-            futures::future::join_all((0..5).map(|_| rounds.join(deadline))).await
+            futures::future::join_all((0..5).map(|number| rounds.join(vec![SessionId::new(number)], deadline))).await
         };
-        let (early, late) = tokio::join!(rounds.join(deadline), late);
-        assert_eq!(early, Ok(LogIndex::new(0)));
-        assert_eq!(late, vec![Ok(LogIndex::new(1)); 5]);
+        let (early, late) = tokio::join!(rounds.join(Vec::new(), deadline), late);
+        assert_eq!(early, Ok(Fresh { index: LogIndex::new(0), ending: Vec::new() }));
+        let own = |number| Ok(Fresh { index: LogIndex::new(1), ending: vec![SessionId::new(number)] });
+        assert_eq!(late, (0..5).map(own).collect::<Vec<_>>(), "each is told of its own sessions only");
         assert_eq!(count.get(), 2);
     }
 
@@ -125,7 +149,7 @@ mod tests {
         let (tasks, _failures) = Tasks::new();
         let (rounds, _) = numbered(&tasks);
         let deadline = Instant::now() + Duration::from_millis(300);
-        assert_eq!(rounds.join(deadline).await, Err(Unavailable::Timeout));
+        assert_eq!(rounds.join(Vec::new(), deadline).await, Err(Unavailable::Timeout));
         assert_eq!(Instant::now(), deadline);
     }
 }

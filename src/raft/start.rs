@@ -10,6 +10,7 @@ use prometheus::Registry;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::attendance::Attendance;
 use super::clock::Clock;
 use super::confirming;
 use super::digests::Digests;
@@ -117,6 +118,7 @@ impl RaftHandle {
             state: watch::Sender::new(Arc::new(Machine::new(Limits::default()))),
             confirmations,
             questions,
+            attendance: Attendance::default(),
             proposals: Semaphore::new(IN_FLIGHT),
             receiving: Receiving::default(),
             digests: Digests::default(),

@@ -9,7 +9,7 @@ use crate::raft::codec::Wire;
 use crate::raft::founding::Stage;
 use crate::raft::status::RaftRole;
 use crate::raft::{TransferError, Unavailable};
-use crate::types::{LogIndex, MemberId, Term};
+use crate::types::{LogIndex, MemberId, SessionId, Term};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -37,7 +37,10 @@ impl Encode for Request {
                 writer.bytes(1, command);
                 writer.number(2, millis(*patience));
             }),
-            Self::ReadIndex { patience } => writer.nested(9, |writer| writer.number(1, millis(*patience))),
+            Self::ReadIndex { patience, sessions } => writer.nested(9, |writer| {
+                writer.number(1, millis(*patience));
+                encode_sessions(writer, 2, sessions);
+            }),
             Self::Status => writer.nested(10, |_| {}),
             Self::Transfer { to, patience } => writer.nested(11, |writer| {
                 if let Some(to) = to {
@@ -87,8 +90,15 @@ impl Decode for Request {
             }
             9 => {
                 let mut reader = Reader::new(value.bytes()?);
-                fields!(reader => 1 patience: number);
-                Self::ReadIndex { patience: patience_of(patience)? }
+                let (mut patience, mut sessions) = (None, Vec::new());
+                while let Some((field, value)) = reader.field()? {
+                    match field {
+                        1 => patience = Some(value.number()?),
+                        2 => sessions.push(SessionId::new(value.number()?)),
+                        _ => {}
+                    }
+                }
+                Self::ReadIndex { patience: patience_of(patience)?, sessions }
             }
             10 => Self::Status,
             11 => {
@@ -123,7 +133,10 @@ impl Encode for Reply {
             }),
             Self::NotDone(cause) => writer.message(8, cause),
             Self::Unknown(cause) => writer.message(9, cause),
-            Self::ReadIndex(index) => writer.nested(10, |writer| writer.number(1, index.get())),
+            Self::ReadIndex { index, ending } => writer.nested(10, |writer| {
+                writer.number(1, index.get());
+                encode_sessions(writer, 2, ending);
+            }),
             Self::Status(status) => writer.message(11, status),
             Self::Transferred { to } => writer.nested(12, |writer| writer.number(1, to.get())),
             Self::NotTransferred(error) => writer.message(13, error),
@@ -166,8 +179,15 @@ impl Decode for Reply {
             9 => Self::Unknown(value.message()?),
             10 => {
                 let mut reader = Reader::new(value.bytes()?);
-                fields!(reader => 1 index: number);
-                Self::ReadIndex(LogIndex::new(required(index, "index")?))
+                let (mut index, mut ending) = (None, Vec::new());
+                while let Some((field, value)) = reader.field()? {
+                    match field {
+                        1 => index = Some(value.number()?),
+                        2 => ending.push(SessionId::new(value.number()?)),
+                        _ => {}
+                    }
+                }
+                Self::ReadIndex { index: LogIndex::new(required(index, "index")?), ending }
             }
             11 => Self::Status(value.message()?),
             12 => {
@@ -313,4 +333,9 @@ impl Decode for DigestSample {
         let digest = Digest::from_bits(u128::from_be_bytes(digest));
         Ok(Self { index: LogIndex::new(required(index, "index")?), digest })
     }
+}
+
+/// One field for each session.
+fn encode_sessions(writer: &mut Writer, field: u32, sessions: &[SessionId]) {
+    sessions.iter().for_each(|session| writer.number(field, session.get()));
 }

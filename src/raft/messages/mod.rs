@@ -23,7 +23,7 @@ use super::type_config::{SnapshotMeta, TypeConfig, Vote};
 use super::{TransferError, Unavailable};
 use crate::machine::Digest;
 use crate::machine::outcome::Answer;
-use crate::types::{LogIndex, MemberId, Term};
+use crate::types::{LogIndex, MemberId, SessionId, Term};
 
 /// What a member asks another.
 #[derive(Debug, Clone)]
@@ -57,9 +57,11 @@ pub(super) enum Request {
         command: Bytes,
         patience: Duration,
     },
-    /// From which log index on a state is fresh enough for a linearizable read that begins now.
+    /// From which log index on a state is fresh enough for a linearizable read that begins now; and a sign of life for
+    /// sessions.
     ReadIndex {
         patience: Duration,
+        sessions: Vec<SessionId>,
     },
     /// What the member knows of itself.
     Status,
@@ -99,7 +101,11 @@ pub(super) enum Reply {
     NotDone(Unavailable),
     /// It may or may not have been applied.
     Unknown(Unavailable),
-    ReadIndex(LogIndex),
+    ReadIndex {
+        index: LogIndex,
+        /// Sessions whose sign of life came too late.
+        ending: Vec<SessionId>,
+    },
     Status(StatusReply),
     Transferred {
         to: MemberId,
@@ -127,7 +133,7 @@ impl fmt::Display for Reply {
                 "the reply to a snapshot"
             }
             Self::Proposed { .. } => "the answer to a command",
-            Self::ReadIndex(_) => "a log index for a read",
+            Self::ReadIndex { .. } => "a log index for a read",
             Self::Status(_) => "a status",
             Self::Transferred { .. } | Self::NotTransferred(_) => "the outcome of a transfer",
             Self::Introduced { .. } => "an introduction",
