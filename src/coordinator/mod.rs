@@ -23,7 +23,7 @@ pub use keys::Transacted;
 pub use reads::{Consistency, Read};
 
 // What consensus says of itself, for the layers above, which do not see `raft`.
-pub use crate::raft::{Phase, RaftRole, RaftStatus, TransferError, Unavailable};
+pub use crate::raft::{Attendance, Phase, RaftRole, RaftStatus, TransferError, Unavailable};
 
 use crate::machine::command::{Action, Author, Command};
 use crate::machine::outcome::{Answer, Effect, Origin};
@@ -59,12 +59,15 @@ pub struct Coordinator {
     hub: Hub,
     clock: Arc<dyn Clock>,
     calls: Arc<Semaphore>,
+    sessions: SessionSettings,
+    keep_alives: Arc<Semaphore>,
 }
 
 impl Coordinator {
     /// On top of this member's Raft and the events that it publishes.
-    pub fn new(raft: RaftHandle, hub: Hub, clock: Arc<dyn Clock>) -> Self {
-        Self { raft, hub, clock, calls: Arc::new(Semaphore::new(CALLS)) }
+    pub fn new(raft: RaftHandle, hub: Hub, clock: Arc<dyn Clock>, sessions: SessionSettings) -> Self {
+        let [calls, keep_alives] = [CALLS, sessions::KEEP_ALIVES].map(|calls| Arc::new(Semaphore::new(calls)));
+        Self { raft, hub, clock, calls, sessions, keep_alives }
     }
 
     /// Watches what `filter` wants, behind the revision `seen`.

@@ -6,6 +6,7 @@
 //! refuses it once a newer one has begun. A duty never does anything but propose.
 
 mod ageing;
+mod session_expiry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,11 @@ async fn follow_leadership(coordinator: &Coordinator) {
 
 /// The duties of one leadership, until it is dropped.
 async fn serve(coordinator: &Coordinator, leadership: Leadership) {
+    tokio::join!(keep_house(coordinator, leadership), session_expiry::serve(coordinator, leadership));
+}
+
+/// Forgets what nobody needs any more.
+async fn keep_house(coordinator: &Coordinator, leadership: Leadership) {
     let (mut requests, mut revisions) = (Ages::new(REMEMBERED), Ages::new(READABLE));
     loop {
         let (state, now) = (coordinator.state(), Instant::now());

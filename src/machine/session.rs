@@ -3,6 +3,8 @@
 //! There is no clock here. How long a client has been silent is watched by the Raft leader, in memory, and that a session
 //! has expired is a command like any other.
 
+use std::ops::Bound;
+
 use super::codec::{decode_session, encode_session};
 use super::command::{Metadata, NewSession};
 use super::event::Cause;
@@ -78,6 +80,16 @@ impl Sessions {
     /// Every session that lives, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &SessionRecord)> {
         self.rows.iter().map(|(session, record)| (*session, record))
+    }
+
+    /// The sessions that live and were created after that one, the oldest first.
+    pub fn newer_than(&self, session: SessionId) -> impl Iterator<Item = (SessionId, &SessionRecord)> {
+        self.rows.range((Bound::Excluded(session), Bound::Unbounded)).map(|(session, record)| (*session, record))
+    }
+
+    /// The one that was created last.
+    pub fn newest(&self) -> SessionId {
+        self.newest
     }
 
     /// How many sessions live.

@@ -55,6 +55,11 @@ impl Attendance {
         self.signs().remove(&session);
     }
 
+    /// Forgets everything: a leadership begins.
+    pub fn forget_all(&self) {
+        self.signs().clear();
+    }
+
     fn signs(&self) -> MutexGuard<'_, BTreeMap<SessionId, Sign>> {
         self.0.lock().expect("nobody panics while holding it")
     }

@@ -12,4 +12,4 @@ pub use names::{
     MemberName, Namespace, SessionName,
 };
 pub use numbers::{FeatureLevel, FencingToken, Leadership, LogIndex, MemberId, Revision, SessionId, Term, Version};
-pub use time::{InvalidTimestamp, InvalidTtl, Timestamp, Ttl};
+pub use time::{ClockDrift, InvalidTimestamp, InvalidTtl, Timestamp, Ttl};

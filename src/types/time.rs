@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -81,6 +82,42 @@ impl Ttl {
     /// In milliseconds.
     pub const fn as_millis(self) -> u64 {
         self.0
+    }
+}
+
+/// How much faster or slower than another a clock may run, in millionths. With it a client stops a little early and the
+/// cluster waits a little longer, so that the two never overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockDrift(u32);
+
+impl ClockDrift {
+    /// One in a hundred: far more than a working clock drifts.
+    pub const USUAL: Self = Self(10_000);
+
+    /// From millionths; a half and more is taken as a half.
+    pub const fn from_millionths(millionths: u32) -> Self {
+        if millionths > 500_000 { Self(500_000) } else { Self(millionths) }
+    }
+
+    /// How long a client may act on what it was told, by its own clock.
+    pub fn valid(self, told: Duration) -> Duration {
+        told.saturating_sub(self.of(told))
+    }
+
+    /// How long the cluster waits for the same, by the Raft leader's clock.
+    pub fn patient(self, told: Duration) -> Duration {
+        told.saturating_add(self.of(told))
+    }
+
+    fn of(self, told: Duration) -> Duration {
+        told.mul_f64(f64::from(self.0) / 1e6)
+    }
+}
+
+impl Ttl {
+    /// As a duration.
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0)
     }
 }
 
