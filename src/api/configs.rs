@@ -6,15 +6,22 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::extract::{JsonBody, Names, Query, config_condition, has_already, name};
-use super::problem::{Problem, ProblemBody};
+use super::problem::{Problem, ProblemBody, ProblemKind};
 use super::reply::Reply;
-use super::{Api, wire};
-use crate::machine::command::{ConfigDocument, ConfigId};
+use super::{Api, sessions, wire};
+use crate::machine::command::{ConfigDocument, ConfigId, ConsumerReport};
 use crate::machine::config::{ConfigOwner, ConfigRecord};
+use crate::machine::consumers::ConsumerRecord;
 use crate::types::{DocumentKey, Namespace, Version};
 
 /// Versions that are kept when the request does not say.
 const HISTORY: u32 = 20;
+
+/// Bytes of what a consumer may say.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// Stragglers that are shown.
+const SHOWN: usize = 100;
 
 /// A config's name from the path.
 pub fn config_id(namespace: &str, config: &str) -> Result<ConfigId, Problem> {
@@ -221,6 +228,85 @@ pub async fn delete(
     let written = api.coordinator.delete_config(id, only_if, write).await?;
     let body = wire::Deleted { deleted: written.effect, revision: written.revision.get() };
     Ok(Reply::written(written.revision, body).json())
+}
+
+/// Say which version of a config a consumer runs. It is forgotten with the consumer's session.
+#[utoipa::path(
+    post, path = "/v1/config/{namespace}/{name}/applied", tag = "configuration",
+    params(
+        ("namespace" = String, Path, description = "a DNS label"),
+        ("name" = String, Path, description = "a DNS subdomain"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 64 printable characters that make a retry harmless"),
+    ),
+    request_body = wire::Applied,
+    responses(
+        (status = 200, description = "it is noted", body = wire::AppliedNoted),
+        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn report(
+    State(api): State<Api>,
+    Names((namespace, config)): Names<(String, String)>,
+    mut query: Query,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<wire::Applied>,
+) -> Result<Response, Problem> {
+    let id = config_id(&namespace, &config)?;
+    let write = query.take_write(&headers)?;
+    query.finish()?;
+    let session = sessions::known(&api, "/session", &body.session)?;
+    if body.message.len() > LONGEST_MESSAGE {
+        let detail = format!("the message has {} bytes, and at most {LONGEST_MESSAGE} are allowed", body.message.len());
+        return Err(Problem::new(ProblemKind::TooLarge, detail));
+    }
+    let report = ConsumerReport { version: Version::new(body.version), ok: body.ok, message: body.message };
+    let written = api.coordinator.report_consumer(id, session, report, write).await?;
+    Ok(Reply::written(written.revision, wire::AppliedNoted { revision: written.revision.get() }).json())
+}
+
+/// Read who runs which version of a config.
+#[utoipa::path(
+    get, path = "/v1/config/{namespace}/{name}/consumers", tag = "configuration",
+    params(
+        ("namespace" = String, Path, description = "a DNS label"),
+        ("name" = String, Path, description = "a DNS subdomain"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default) or `stale`"),
+        ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000"),
+    ),
+    responses(
+        (status = 200, description = "the consumers", body = wire::Consumers),
+        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn consumers(
+    State(api): State<Api>,
+    Names((namespace, config)): Names<(String, String)>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let id = config_id(&namespace, &config)?;
+    let read = query.take_read()?;
+    query.finish()?;
+    let state = api.coordinator.read(read).await?;
+    let version = state.configs().get(&id).ok_or_else(|| Problem::not_found(format!("config {id}")))?.version;
+    let runs_it = |record: &ConsumerRecord| record.report.ok && record.report.version == version;
+    let all = || state.consumers().of(&id);
+    let stragglers = all().filter(|(_, record)| !runs_it(record)).take(SHOWN).map(|(session, record)| wire::Consumer {
+        session: sessions::called(&api, session),
+        client: state.sessions().get(session).and_then(|record| Some(record.client.as_ref()?.to_string())),
+        version: record.report.version.get(),
+        ok: record.report.ok,
+        message: record.report.message.clone(),
+        at: record.at.to_string(),
+    });
+    let body = wire::Consumers {
+        version: version.get(),
+        registered: all().count() as u64,
+        applied: all().filter(|(_, record)| runs_it(record)).count() as u64,
+        stragglers: stragglers.collect(),
+    };
+    Ok(Reply::read(state.revision(), &read, body).json())
 }
 
 /// A config as JSON shows it.

@@ -4,14 +4,17 @@
 //! about the cluster. The routes and the OpenAPI document come from one table, [`router`].
 
 mod border;
+mod campaign;
 mod cluster;
 mod configs;
 mod contests;
+mod elections;
 mod extract;
 pub mod health;
 mod keys;
 mod leader;
 pub mod listener;
+mod locks;
 mod metrics;
 mod object;
 mod openapi;
@@ -22,10 +25,11 @@ mod watch;
 pub mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
 use axum::{Json, Router};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -34,6 +38,11 @@ use utoipa_axum::routes;
 pub use metrics::HttpMetrics;
 
 use crate::coordinator::Coordinator;
+use crate::tasks::Tasks;
+use problem::{Problem, ProblemKind};
+
+/// Calls that wait for a grant on one member at a time.
+const WAITS: usize = 16_384;
 
 /// What every handler has.
 #[derive(Clone)]
@@ -41,15 +50,28 @@ pub struct Api {
     coordinator: Coordinator,
     metrics: HttpMetrics,
     watches: Arc<Semaphore>,
+    waits: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    tasks: Tasks,
     stopping: CancellationToken,
 }
 
 impl Api {
-    /// On top of the coordinator. Watches end when `stopping` is cancelled.
-    pub fn new(coordinator: Coordinator, metrics: HttpMetrics, stopping: CancellationToken) -> Self {
-        let watches = Arc::new(Semaphore::new(watch::WATCHES));
-        Self { coordinator, metrics, watches, bodies: Arc::new(Semaphore::new(border::BODIES)), stopping }
+    /// On top of the coordinator. Whoever waits or watches is sent away when `tasks` stop.
+    pub fn new(coordinator: Coordinator, metrics: HttpMetrics, tasks: Tasks) -> Self {
+        let [watches, waits, bodies] =
+            [watch::WATCHES, WAITS, border::BODIES].map(|calls| Arc::new(Semaphore::new(calls)));
+        let stopping = tasks.stopping();
+        Self { coordinator, metrics, watches, waits, bodies, tasks, stopping }
+    }
+
+    /// Room for a call that waits for a grant.
+    fn admit_wait(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let full = || {
+            let detail = format!("{WAITS} calls wait for grants on this member already: ask another member");
+            Problem::new(ProblemKind::Unavailable, detail).retry_after(Duration::from_secs(1))
+        };
+        self.waits.clone().try_acquire_owned().map_err(|_| full())
     }
 }
 
@@ -64,10 +86,14 @@ impl Api {
     ),
     tags(
         (name = "cluster", description = "The Raft leader and the members"),
+        (name = "sessions", description = "The liveness of clients: what a session holds ends with it"),
+        (name = "elections", description = "At most so many leaders at a time, and a next one as soon as it is safe"),
+        (name = "locks", description = "Exclusive and shared locks, and semaphores"),
+        (name = "fencing", description = "Whether a grant is held still"),
         (name = "configuration", description = "Replicated documents"),
         (name = "keys", description = "Small metadata with etcd's data model"),
     ),
-    components(schemas(wire::KeySnapshot, wire::Heartbeat)),
+    components(schemas(wire::KeySnapshot, wire::Heartbeat, wire::StillWaiting, wire::ClaimLost)),
 )]
 struct Document;
 
@@ -80,11 +106,25 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(watch::leader))
         .routes(routes!(cluster::get))
         .routes(routes!(cluster::transfer))
+        .routes(routes!(sessions::create))
+        .routes(routes!(sessions::keep_alive))
+        .routes(routes!(sessions::get, sessions::delete))
+        .routes(routes!(elections::get))
+        .routes(routes!(elections::campaign))
+        .routes(routes!(elections::resign))
+        .routes(routes!(watch::election))
+        .routes(routes!(locks::get))
+        .routes(routes!(locks::acquire))
+        .routes(routes!(locks::release))
+        .routes(routes!(locks::revoke))
+        .routes(routes!(contests::verify))
         .routes(routes!(configs::list))
         .routes(routes!(configs::get, configs::put, configs::delete))
         .routes(routes!(configs::get_key))
         .routes(routes!(configs::history))
         .routes(routes!(watch::config))
+        .routes(routes!(configs::report))
+        .routes(routes!(configs::consumers))
         .routes(routes!(keys::range))
         .routes(routes!(keys::transact))
         .routes(routes!(watch::keys))

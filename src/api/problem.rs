@@ -227,6 +227,11 @@ impl Problem {
         Self::new(kind, detail)
     }
 
+    /// This member is going away.
+    pub fn stopping() -> Self {
+        CoordinatorError::NotDone(Unavailable::Stopping).into()
+    }
+
     /// Which kind it is.
     pub fn kind(&self) -> ProblemKind {
         self.kind
@@ -295,10 +300,19 @@ impl From<CoordinatorError> for Problem {
                 Self::new(ProblemKind::NotFound, detail)
             }
             CoordinatorError::CannotTransfer(_) => Self::new(ProblemKind::Conflict, detail),
+            CoordinatorError::MetadataTooLarge { .. } => Self::new(ProblemKind::TooLarge, detail),
+            CoordinatorError::StillWaiting { ahead, .. } => {
+                Self::new(ProblemKind::Timeout, detail).current(json!({ "ahead": ahead }))
+            }
+            CoordinatorError::ClaimOver { token, .. } => {
+                let token = token.map(|token| json!({ "fencingToken": token.get() }));
+                Self::new(ProblemKind::Gone, detail).current(json!(token))
+            }
         };
         problem.retryable = retryable;
         problem.outcome = match happened {
             Happened::No => WireOutcome::NotApplied,
+            Happened::Yes => WireOutcome::Applied,
             Happened::Unknown => WireOutcome::Unknown,
         };
         problem

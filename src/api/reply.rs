@@ -1,5 +1,7 @@
 //! Answers: a body, and the headers that say from which state it was given.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -41,6 +43,13 @@ impl<B> Reply<B> {
     #[must_use]
     pub fn tag(mut self, tag: u64) -> Self {
         self.tag = Some(tag);
+        self
+    }
+
+    /// It was made by this call.
+    #[must_use]
+    pub fn created(mut self) -> Self {
+        self.status = StatusCode::CREATED;
         self
     }
 
@@ -89,6 +98,11 @@ impl Reply<bytes::Bytes> {
         response.headers_mut().insert(header::CONTENT_TYPE, binary);
         response
     }
+}
+
+/// A duration in whole milliseconds; what is begun is not counted, so that nobody believes too long.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Adds to every response who gave it, and the present revision where the handler named none.

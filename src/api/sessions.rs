@@ -1,9 +1,17 @@
 //! `/v1/sessions`: the liveness of clients.
 
-use super::Api;
-use super::extract;
-use super::problem::Problem;
-use crate::types::{SessionId, SessionName};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::contests::hold;
+use super::extract::{self, JsonBody, Names, Query};
+use super::problem::{Problem, ProblemBody};
+use super::reply::{Reply, millis};
+use super::{Api, wire};
+use crate::coordinator::CoordinatorError;
+use crate::machine::command::{EndCause, NewSession};
+use crate::types::{ClientName, SessionId, SessionName, Ttl};
 
 /// The session that a client names.
 ///
@@ -12,4 +20,147 @@ use crate::types::{SessionId, SessionName};
 pub fn known(api: &Api, pointer: &str, text: &str) -> Result<SessionId, Problem> {
     let name: SessionName = extract::name(pointer, text)?;
     Ok(api.coordinator.session(&name)?)
+}
+
+/// What a client calls itself.
+///
+/// # Errors
+/// When it is too long, or not printable.
+pub fn client(pointer: &str, text: Option<&String>) -> Result<Option<ClientName>, Problem> {
+    text.map(|text| extract::name(pointer, text)).transpose()
+}
+
+/// What a session is called.
+pub fn called(api: &Api, session: SessionId) -> String {
+    api.coordinator.session_name(session).map(|name| name.to_string()).unwrap_or_default()
+}
+
+/// Begin a session. What it holds ends when it ends.
+#[utoipa::path(
+    post, path = "/v1/sessions", tag = "sessions",
+    params(
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 64 printable characters that make a retry harmless"),
+    ),
+    request_body = wire::CreateSession,
+    responses(
+        (status = 201, description = "it lives", body = wire::SessionCreated),
+        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn create(
+    State(api): State<Api>,
+    mut query: Query,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<wire::CreateSession>,
+) -> Result<Response, Problem> {
+    let write = query.take_write(&headers)?;
+    query.finish()?;
+    let ttl = Ttl::from_millis(body.ttl_ms).map_err(|error| Problem::invalid("/ttlMs", error.to_string()))?;
+    let session = NewSession { ttl, client: client("/client", body.client.as_ref())?, metadata: body.metadata };
+    let written = api.coordinator.create_session(session, write).await?;
+    let alive = written.effect;
+    let body = wire::SessionCreated {
+        session: called(&api, alive.session),
+        ttl_ms: alive.ttl.as_millis(),
+        valid_for_ms: millis(alive.valid_for),
+    };
+    Ok(Reply::written(written.revision, body).created().json())
+}
+
+/// Keep a session alive. Writes nothing to the log; many share one round of the members.
+#[utoipa::path(
+    post, path = "/v1/sessions/{session}/keepalive", tag = "sessions",
+    params(
+        ("session" = String, Path, description = "as the cluster gave it"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000"),
+    ),
+    responses(
+        (status = 200, description = "it lives, for its whole time from now on", body = wire::KeptAlive),
+        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn keep_alive(
+    State(api): State<Api>,
+    Names(session): Names<String>,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let session = known(&api, "session", &session)?;
+    let deadline = query.take_deadline()?;
+    query.finish()?;
+    let alive = api.coordinator.keep_alive(session, deadline).await?;
+    let holds = alive.holds().map(|(contest, grant)| hold(contest, grant.token)).collect();
+    let body = wire::KeptAlive { valid_for_ms: millis(alive.valid_for), holds };
+    Ok(Reply::written(alive.state.revision(), body).json())
+}
+
+/// Read a session. This is no sign of life.
+#[utoipa::path(
+    get, path = "/v1/sessions/{session}", tag = "sessions",
+    params(
+        ("session" = String, Path, description = "as the cluster gave it"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default) or `stale`"),
+        ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000"),
+    ),
+    responses(
+        (status = 200, description = "the session", body = wire::Session),
+        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get(State(api): State<Api>, Names(session): Names<String>, mut query: Query) -> Result<Response, Problem> {
+    let session = known(&api, "session", &session)?;
+    let read = query.take_read()?;
+    query.finish()?;
+    let state = api.coordinator.read(read).await?;
+    let revision = state.revision();
+    let over = |rejection| CoordinatorError::Rejected { rejection: Box::new(rejection), revision };
+    let record = state.sessions().alive(session).map_err(over)?;
+    let claims = || state.contests().of_session(session);
+    let body = wire::Session {
+        session: called(&api, session),
+        ttl_ms: record.ttl.as_millis(),
+        client: record.client.as_ref().map(ToString::to_string),
+        metadata: record.metadata.clone(),
+        created_at: record.created_at.to_string(),
+        holds: claims().filter_map(|(contest, claim)| Some(hold(contest, claim.grant(session)?.token))).collect(),
+        waits: claims()
+            .filter(|(_, claim)| claim.grant(session).is_none())
+            .map(|(contest, _)| super::contests::named(contest))
+            .collect(),
+    };
+    Ok(Reply::read(revision, &read, body).json())
+}
+
+/// End a session, and with it everything that it holds. Ending one that has ended changes nothing.
+#[utoipa::path(
+    delete, path = "/v1/sessions/{session}", tag = "sessions",
+    params(
+        ("session" = String, Path, description = "as the cluster gave it"),
+        ("cause" = Option<String>, Query, description = "`session-ended` (default), or `client-exited`: the process for which it was held has ended"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 64 printable characters that make a retry harmless"),
+    ),
+    responses(
+        (status = 200, description = "whether it lived", body = wire::Deleted),
+        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    State(api): State<Api>,
+    Names(session): Names<String>,
+    mut query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let session = known(&api, "session", &session)?;
+    let cause = match query.take::<String>("cause")?.as_deref() {
+        None | Some("session-ended") => EndCause::GivenUp,
+        Some("client-exited") => EndCause::ClientExited,
+        Some(_) => return Err(Problem::invalid("cause", "it is `session-ended` or `client-exited`")),
+    };
+    let write = query.take_write(&headers)?;
+    query.finish()?;
+    let written = api.coordinator.end_session(session, cause, write).await?;
+    let body = wire::Deleted { deleted: written.effect, revision: written.revision.get() };
+    Ok(Reply::written(written.revision, body).json())
 }

@@ -16,6 +16,8 @@ use serde::Serialize;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::configs::{config_id, config_of};
+use super::contests::contest;
+use super::elections::{election_of, leader_of};
 use super::extract::{Names, Query, header_text};
 use super::keys::{LARGEST_PAGE, bounded, key_value, numbered, take_range};
 use super::leader::leader_json;
@@ -25,7 +27,7 @@ use super::reply::Reply;
 use super::{Api, wire};
 use crate::coordinator::{CoordinatorError, Read, Unavailable};
 use crate::machine::Machine;
-use crate::machine::command::ConfigId;
+use crate::machine::command::{ConfigId, ContestId, ContestKind};
 use crate::machine::event::Change;
 use crate::machine::keys::KeyRange;
 use crate::types::{Key, Revision, Version};
@@ -81,6 +83,35 @@ pub async fn leader(State(api): State<Api>, mut query: Query, headers: HeaderMap
     let (from, read) = (query.take_number("fromRevision")?, query.take_read()?);
     query.finish()?;
     start(api, Topic::Leader, from, read, &headers).await
+}
+
+/// Watch an election.
+#[utoipa::path(
+    get, path = "/v1/elections/{namespace}/{name}/watch", tag = "elections",
+    params(
+        ("namespace" = String, Path, description = "a DNS label"),
+        ("name" = String, Path, description = "a DNS subdomain"),
+        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
+        ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
+        ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
+        ("timeoutMs" = Option<u64>, Query, description = "how long to wait for the beginning, 1 to 60000, default 5000"),
+        ("Last-Event-ID" = Option<String>, Header, description = "resume behind this event"),
+    ),
+    responses(
+        (status = 200, description = "events `snapshot`, `granted` and `lost` (ElectionEvent), `heartbeat` (Heartbeat)", body = wire::ElectionEvent, content_type = "text/event-stream"),
+        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn election(
+    State(api): State<Api>,
+    Names((namespace, name)): Names<(String, String)>,
+    mut query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let contest = contest(ContestKind::Election, &namespace, &name)?;
+    let (from, read) = (query.take_number("fromRevision")?, query.take_read()?);
+    query.finish()?;
+    start(api, Topic::Election(contest), from, read, &headers).await
 }
 
 /// Watch a config, as a stream or, with `waitMs` and `version`, once until it is another version.
@@ -153,6 +184,7 @@ async fn long_poll(api: Api, id: ConfigId, known: Version, wait: Duration, read:
 enum Topic {
     Keys(KeyRange),
     Config(ConfigId),
+    Election(ContestId),
     Leader,
 }
 
@@ -294,6 +326,16 @@ impl Walk {
                 let body = wire::ConfigEvent { revision: revision.get(), prev_revision: revision.get(), config };
                 self.event("snapshot", &body, Some(revision))
             }
+            Topic::Election(contest) => {
+                let body = wire::ElectionEvent {
+                    revision: revision.get(),
+                    prev_revision: revision.get(),
+                    leader: None,
+                    lost: None,
+                    election: election_of(&self.api, state, contest),
+                };
+                self.event("snapshot", &body, Some(revision))
+            }
             Topic::Leader => {
                 let leader = self.api.coordinator.leader().map(leader_json);
                 let body = wire::LeaderEvent { revision: revision.get(), prev_revision: revision.get(), leader };
@@ -343,11 +385,22 @@ impl Walk {
                 };
                 self.event("leader", &wire::LeaderEvent { revision, prev_revision, leader: Some(leader) }, id)
             }
+            Change::Granted { contest, grant } => {
+                let state = self.api.coordinator.state();
+                let claim = state.contests().claim(contest, grant.session);
+                let leader = claim.map(|claim| leader_of(&self.api, grant, claim));
+                let body = wire::ElectionEvent { revision, prev_revision, leader, lost: None, election: None };
+                self.event("granted", &body, id)
+            }
+            Change::Lost { grant, cause, .. } => {
+                let fencing_token = Some(grant.token.get());
+                let lost = Some(wire::ClaimLost { cause: Some(cause.to_string()), fencing_token });
+                let body = wire::ElectionEvent { revision, prev_revision, leader: None, lost, election: None };
+                self.event("lost", &body, id)
+            }
             Change::SessionCreated { .. }
             | Change::SessionEnded { .. }
             | Change::Waiting { .. }
-            | Change::Granted { .. }
-            | Change::Lost { .. }
             | Change::Withdrawn { .. }
             | Change::ElectionSet { .. }
             | Change::ConsumerReported { .. }
@@ -374,6 +427,7 @@ impl Topic {
         match self {
             Self::Keys(range) => Filter::Keys(range.clone()),
             Self::Config(id) => Filter::Config(id.clone()),
+            Self::Election(contest) => Filter::Grants(contest.clone()),
             Self::Leader => Filter::Leadership,
         }
     }

@@ -450,3 +450,433 @@ pub struct LeaderEvent {
 pub struct Heartbeat {
     pub revision: u64,
 }
+
+/// A session as its client wants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateSession {
+    /// How long it lives without a sign of life, in milliseconds: 500 to 86400000.
+    #[serde(default = "usual_ttl")]
+    #[schema(example = 3000, default = 3000, minimum = 500, maximum = 86_400_000)]
+    pub ttl_ms: u64,
+    /// What the client calls itself, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "pod-a")]
+    pub client: Option<String>,
+    /// At most 4 KiB, unless the members are set otherwise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+fn usual_ttl() -> u64 {
+    3000
+}
+
+/// A new session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionCreated {
+    /// Name it in every call that uses it.
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    #[schema(example = 3000)]
+    pub ttl_ms: u64,
+    /// How long the client may act on it, counted from when it sent the request, by its own monotonic clock.
+    #[schema(example = 2970)]
+    pub valid_for_ms: u64,
+}
+
+/// A session that was heard of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptAlive {
+    /// How long the client may act on the session and on what it holds, counted from when it sent the request, by its own
+    /// monotonic clock.
+    #[schema(example = 2970)]
+    pub valid_for_ms: u64,
+    /// What it holds.
+    pub holds: Vec<Fence>,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    #[schema(example = 3000)]
+    pub ttl_ms: u64,
+    #[schema(example = "pod-a")]
+    pub client: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub created_at: String,
+    /// What it holds.
+    pub holds: Vec<Fence>,
+    /// For what it waits.
+    pub waits: Vec<Contest>,
+}
+
+/// An election or a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Contest {
+    pub kind: FenceKind,
+    #[schema(example = "shop")]
+    pub namespace: String,
+    #[schema(example = "scheduler")]
+    pub name: String,
+}
+
+/// An election.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Election {
+    /// The oldest grant first.
+    pub leaders: Vec<ElectionLeader>,
+    /// How many leaders it may have at a time.
+    #[schema(example = 1)]
+    pub seats: u32,
+    /// How long its candidates' sessions should live without a sign of life, when its resource says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 3000)]
+    pub session_ttl_ms: Option<u64>,
+    /// How many candidates wait.
+    #[schema(example = 3)]
+    pub waiting: u32,
+    /// The first of them in the order in which they will lead, at most 100.
+    pub queue: Vec<Candidate>,
+    /// How many grants have come to an end.
+    #[schema(example = 9)]
+    pub transitions: u64,
+    pub last_transition: Option<Transition>,
+    /// The last 20 of them, the newest first.
+    pub recent_transitions: Vec<Transition>,
+}
+
+/// A leader of an election.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionLeader {
+    #[schema(example = "pod-a")]
+    pub candidate: Option<String>,
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    #[schema(example = 17)]
+    pub fencing_token: u64,
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub since: String,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A candidate that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    #[schema(example = "pod-b")]
+    pub candidate: Option<String>,
+    #[schema(example = "5d3c1a2b-18")]
+    pub session: String,
+    #[schema(example = 0)]
+    pub priority: i32,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The end of a grant, and what came after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Transition {
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub at: String,
+    /// `resigned`, `session-expired`, `session-ended`, `client-exited`, `removed`.
+    #[schema(example = "session-expired")]
+    pub cause: String,
+    #[schema(example = "pod-a")]
+    pub candidate: Option<String>,
+    /// The grant that ended.
+    #[schema(example = 17)]
+    pub fencing_token: u64,
+    /// How long nobody led before the next grant, from the deadline of the one that ended; absent while nobody does.
+    #[schema(example = 41)]
+    pub leaderless_ms: Option<u64>,
+}
+
+/// A candidate on its way into an election.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Campaign {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    /// What the candidate calls itself, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "pod-a")]
+    pub candidate: Option<String>,
+    /// The greater leads first; equals in the order in which they came.
+    #[serde(default)]
+    #[schema(example = 0)]
+    pub priority: i32,
+    /// How long to wait for a grant, 0 to 60000; a stream waits for as long as it is open.
+    #[serde(default = "usual_wait")]
+    #[schema(example = 30000, default = 30000, maximum = 60000)]
+    pub wait_ms: u64,
+    /// Whether to resign at once when the stream is closed.
+    #[serde(default)]
+    pub release_on_disconnect: bool,
+    /// At most 4 KiB, unless the members are set otherwise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+fn usual_wait() -> u64 {
+    30_000
+}
+
+/// What was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Granted {
+    /// Greater than that of every grant before it; show it to whatever is to be protected.
+    #[schema(example = 17)]
+    pub fencing_token: u64,
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub since: String,
+    /// How long the holder may act on it, counted from when it sent the request, by its own monotonic clock.
+    #[schema(example = 2970)]
+    pub valid_for_ms: u64,
+}
+
+/// What a stream says while its candidate waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StillWaiting {
+    /// How many are before it in the queue.
+    #[schema(example = 2)]
+    pub ahead: u64,
+}
+
+/// What a stream says last: the grant, or the place in the queue, has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimLost {
+    /// Why, where it is known still.
+    #[schema(example = "session-expired")]
+    pub cause: Option<String>,
+    /// The grant that ended; absent when there was none yet.
+    #[schema(example = 17)]
+    pub fencing_token: Option<u64>,
+}
+
+/// What is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    /// The grant; without it, whatever the session has there, a place in the queue too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 17, maximum = 9007199254740991_u64)]
+    pub fencing_token: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub cause: ReleaseCause,
+}
+
+/// Why something is given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseCause {
+    /// It is not wanted any more.
+    #[default]
+    Resigned,
+    /// The process for which it was held has come to its end.
+    ClientExited,
+}
+
+/// What was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// The grant; absent when it was a place in the queue, or nothing.
+    #[schema(example = 17)]
+    pub fencing_token: Option<u64>,
+    #[schema(example = 120)]
+    pub revision: u64,
+}
+
+/// A lock. One that nobody holds is the same as one that never was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    /// The oldest grant first.
+    pub holders: Vec<LockHolder>,
+    /// How many permits a semaphore has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 3)]
+    pub capacity: Option<u32>,
+    /// How many wait.
+    #[schema(example = 3)]
+    pub waiting: u32,
+    /// The first of them in the order in which they will be served, at most 100.
+    pub queue: Vec<LockWaiter>,
+}
+
+/// A holder of a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LockHolder {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    #[schema(example = "pod-a")]
+    pub client: Option<String>,
+    #[schema(example = 17)]
+    pub fencing_token: u64,
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub since: String,
+    pub mode: LockMode,
+    /// How many permits of a semaphore it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permits: Option<u32>,
+}
+
+/// One that waits for a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LockWaiter {
+    #[schema(example = "5d3c1a2b-18")]
+    pub session: String,
+    #[schema(example = "pod-b")]
+    pub client: Option<String>,
+    pub mode: LockMode,
+    /// How many permits of a semaphore it wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permits: Option<u32>,
+}
+
+/// Whether a holder is alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LockMode {
+    /// Nobody else holds it.
+    #[default]
+    Exclusive,
+    /// Others may hold it, if they share it too.
+    Shared,
+}
+
+/// What is wanted of a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Acquire {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    /// How long to wait for it, 0 to 60000; with 0 the answer is a `conflict` when it is held.
+    #[serde(default)]
+    #[schema(example = 0, maximum = 60000)]
+    pub wait_ms: u64,
+    /// Exclusive unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<LockMode>,
+    /// How many permits of a semaphore; instead of `mode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1, minimum = 1)]
+    pub permits: Option<u32>,
+    /// How many permits the semaphore has; the first use fixes it, until nobody holds it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 3, minimum = 1)]
+    pub capacity: Option<u32>,
+}
+
+/// What was taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoked {
+    /// How many grants.
+    #[schema(example = 1)]
+    pub revoked: u64,
+    #[schema(example = 120)]
+    pub revision: u64,
+}
+
+/// Whether a grant is held still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    pub current: bool,
+    /// The newest grant that there has been; absent when there was none, or it is not known any more.
+    #[schema(example = 17)]
+    pub newest: Option<u64>,
+}
+
+/// What a consumer says of a config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Applied {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    /// The version that it has taken in.
+    #[schema(example = 3)]
+    pub version: u64,
+    /// Whether it could use it.
+    pub ok: bool,
+    /// Why not, at most 1024 bytes.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedNoted {
+    #[schema(example = 120)]
+    pub revision: u64,
+}
+
+/// Who runs a config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Consumers {
+    /// The version that is served.
+    #[schema(example = 3)]
+    pub version: u64,
+    /// How many have said what they run.
+    #[schema(example = 5)]
+    pub registered: u64,
+    /// How many of them run the version that is served.
+    #[schema(example = 4)]
+    pub applied: u64,
+    /// The others, at most 100.
+    pub stragglers: Vec<Consumer>,
+}
+
+/// One consumer of a config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Consumer {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    #[schema(example = "pod-a")]
+    pub client: Option<String>,
+    #[schema(example = 2)]
+    pub version: u64,
+    pub ok: bool,
+    pub message: String,
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub at: String,
+}
+
+/// An event of a watch on an election.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ElectionEvent {
+    pub revision: u64,
+    pub prev_revision: u64,
+    /// The leader that the event is about; absent in a snapshot, and when it has gone again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<ElectionLeader>,
+    /// Whose grant has ended, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<ClaimLost>,
+    /// The election as it is, in a snapshot; absent when it does not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election: Option<Election>,
+}

@@ -1,9 +1,9 @@
 //! Configs: replicated documents, written over HTTP where no custom resource owns them.
 
 use super::{Coordinator, CoordinatorError, Write, Written};
-use crate::machine::command::{Action, ConfigCondition, ConfigDocument, ConfigId};
+use crate::machine::command::{Action, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport};
 use crate::machine::outcome::Effect;
-use crate::types::{Revision, Version};
+use crate::types::{Revision, SessionId, Version};
 
 /// What a put of a config did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,5 +46,20 @@ impl Coordinator {
     ) -> Result<Written<bool>, CoordinatorError> {
         let written = self.propose(Action::DeleteConfig { config, only_if }, write).await?;
         Ok(written.map(|effect| if let Effect::ConfigDeleted { existed } = effect { Some(existed) } else { None }))
+    }
+
+    /// Notes which version of a config a consumer runs; whether that is new.
+    ///
+    /// # Errors
+    /// When the session has ended, there is no such version, or the cluster cannot do it now.
+    pub async fn report_consumer(
+        &self,
+        config: ConfigId,
+        session: SessionId,
+        report: ConsumerReport,
+        write: Write,
+    ) -> Result<Written<bool>, CoordinatorError> {
+        let written = self.propose(Action::ReportConsumer { config, session, report }, write).await?;
+        Ok(written.map(|effect| if let Effect::ConsumerReported { changed } = effect { Some(changed) } else { None }))
     }
 }

@@ -3,14 +3,17 @@
 use thiserror::Error;
 
 use crate::machine::OutsideHistory;
+use crate::machine::command::ContestId;
 use crate::machine::outcome::Rejection;
 use crate::raft::{ProposeError, TransferError, Unavailable};
-use crate::types::{IdempotencyKey, MemberName, Revision, SessionName};
+use crate::types::{FencingToken, IdempotencyKey, MemberName, Revision, SessionId, SessionName};
 
 /// Whether a failed call has changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happened {
     No,
+    /// A part of it: the claim stands, and waits.
+    Yes,
     /// It may have been applied, or may still be.
     Unknown,
 }
@@ -36,6 +39,14 @@ pub enum CoordinatorError {
     NoSuchMember(MemberName),
     #[error("session {0} is one of another cluster")]
     ForeignSession(SessionName),
+    #[error("the metadata has {bytes} bytes, and at most {limit} are allowed")]
+    MetadataTooLarge { bytes: usize, limit: u32 },
+    /// There was no grant in time. The claim goes on waiting for as long as its session lives.
+    #[error("{contest} was not granted in time: {ahead} are before you; you keep your place: ask again to go on")]
+    StillWaiting { contest: ContestId, ahead: usize },
+    /// The grant or the place in the queue is gone, though the session lives.
+    #[error("session {session} has no claim on {contest} any more: it was given up, or taken away by an administrator")]
+    ClaimOver { contest: ContestId, session: SessionId, token: Option<FencingToken> },
     #[error("{0}")]
     CannotTransfer(TransferError),
 }
@@ -54,12 +65,13 @@ impl CoordinatorError {
     /// Which kind it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Rejected { .. } | Self::CannotTransfer(_) => ErrorKind::Rejected,
-            Self::NotDone(Unavailable::Timeout) | Self::MaybeDone { .. } | Self::NotThereYet { .. } => {
-                ErrorKind::Timeout
-            }
+            Self::Rejected { .. } | Self::CannotTransfer(_) | Self::MetadataTooLarge { .. } => ErrorKind::Rejected,
+            Self::NotDone(Unavailable::Timeout)
+            | Self::MaybeDone { .. }
+            | Self::NotThereYet { .. }
+            | Self::StillWaiting { .. } => ErrorKind::Timeout,
             Self::NotDone(_) => ErrorKind::Unavailable,
-            Self::OutsideHistory(_) => ErrorKind::Gone,
+            Self::OutsideHistory(_) | Self::ClaimOver { .. } => ErrorKind::Gone,
             Self::NoSuchMember(_) | Self::ForeignSession(_) => ErrorKind::NotFound,
         }
     }
@@ -68,12 +80,15 @@ impl CoordinatorError {
     pub fn happened(&self) -> Happened {
         match self {
             Self::MaybeDone { .. } => Happened::Unknown,
+            Self::StillWaiting { .. } => Happened::Yes,
             Self::Rejected { .. }
             | Self::NotDone(_)
             | Self::OutsideHistory(_)
             | Self::NotThereYet { .. }
             | Self::NoSuchMember(_)
             | Self::ForeignSession(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::ClaimOver { .. }
             | Self::CannotTransfer(_) => Happened::No,
         }
     }
@@ -81,12 +96,15 @@ impl CoordinatorError {
     /// Whether the same call may succeed later, and does no harm if it is made again.
     pub fn may_retry(&self) -> bool {
         match self {
-            Self::NotDone(_) | Self::NotThereYet { .. } => true,
+            Self::NotDone(_) | Self::NotThereYet { .. } | Self::StillWaiting { .. } => true,
             Self::Rejected { rejection, .. } => rejection.wants_room(),
             Self::MaybeDone { key, .. } => key.is_some(),
-            Self::OutsideHistory(_) | Self::NoSuchMember(_) | Self::ForeignSession(_) | Self::CannotTransfer(_) => {
-                false
-            }
+            Self::OutsideHistory(_)
+            | Self::NoSuchMember(_)
+            | Self::ForeignSession(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::ClaimOver { .. }
+            | Self::CannotTransfer(_) => false,
         }
     }
 

@@ -3,24 +3,32 @@
 //! HTTP, the operator and the duties call the same functions. They get typed results, and an error that says whether it
 //! happened. Nothing here knows JSON, status codes or resources.
 
+mod bells;
 mod cluster;
 mod configs;
+mod contests;
 mod error;
 mod keys;
 mod leading;
+mod metrics;
 mod reads;
 mod sessions;
 
 use std::sync::Arc;
 
+use bells::Bells;
+use metrics::SessionMetrics;
+use prometheus::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 pub use cluster::{ClusterView, LeaderView, MemberState, MemberView, Transferred};
 pub use configs::ConfigPut;
+pub use contests::{Following, Standing};
 pub use error::{CoordinatorError, ErrorKind, Happened};
 pub use keys::Transacted;
 pub use reads::{Consistency, Read};
+pub use sessions::Alive;
 
 // What consensus says of itself, for the layers above, which do not see `raft`.
 pub use crate::raft::{Attendance, Phase, RaftRole, RaftStatus, TransferError, Unavailable};
@@ -28,6 +36,8 @@ pub use crate::raft::{Attendance, Phase, RaftRole, RaftStatus, TransferError, Un
 use crate::machine::command::{Action, Author, Command};
 use crate::machine::outcome::{Answer, Effect, Origin};
 use crate::raft::{Clock, RaftHandle};
+use crate::settings::SessionSettings;
+use crate::tasks::{Exit, Tasks};
 use crate::types::{IdempotencyKey, Leadership, Revision};
 use crate::watch::{Filter, Hub, Subscription};
 
@@ -61,13 +71,32 @@ pub struct Coordinator {
     calls: Arc<Semaphore>,
     sessions: SessionSettings,
     keep_alives: Arc<Semaphore>,
+    bells: Bells,
+    metrics: SessionMetrics,
 }
 
 impl Coordinator {
     /// On top of this member's Raft and the events that it publishes.
-    pub fn new(raft: RaftHandle, hub: Hub, clock: Arc<dyn Clock>, sessions: SessionSettings) -> Self {
+    ///
+    /// # Errors
+    /// When its metrics are declared already.
+    pub fn start(
+        raft: RaftHandle,
+        hub: Hub,
+        clock: Arc<dyn Clock>,
+        sessions: SessionSettings,
+        registry: &Registry,
+        tasks: &Tasks,
+    ) -> Result<Self, prometheus::Error> {
         let [calls, keep_alives] = [CALLS, sessions::KEEP_ALIVES].map(|calls| Arc::new(Semaphore::new(calls)));
-        Self { raft, hub, clock, calls, sessions, keep_alives }
+        let (bells, metrics) = (Bells::default(), SessionMetrics::register(registry, &raft)?);
+        let (ringing, counting) =
+            (bells.clone().follow(hub.clone()), metrics.clone().follow(raft.clone(), hub.clone()));
+        let stopping = tasks.stopping();
+        tasks.spawn("claims", Exit::Fatal, async move {
+            stopping.run_until_cancelled(futures::future::join(ringing, counting)).await;
+        });
+        Ok(Self { raft, hub, clock, calls, sessions, keep_alives, bells, metrics })
     }
 
     /// Watches what `filter` wants, behind the revision `seen`.

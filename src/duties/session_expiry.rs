@@ -27,7 +27,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub(super) async fn serve(coordinator: &Coordinator, leadership: Leadership) {
     let attendance = coordinator.attendance();
     attendance.forget_all();
-    let mut deadlines = Deadlines::new(coordinator.drift());
+    let mut deadlines = Deadlines::new(coordinator.clock_drift());
     loop {
         let (state, now) = (coordinator.state(), Instant::now());
         deadlines.notice(&state, now);

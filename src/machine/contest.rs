@@ -127,7 +127,15 @@ pub(super) enum Rank {
     Waiting(Reverse<i32>, Revision),
 }
 
+/// Permits of a lock whose first user named no number.
+pub(super) const UNCOUNTED: u32 = u32::MAX;
+
 impl ContestRecord {
+    /// How many permits there are, where somebody said so.
+    pub fn counted(&self) -> Option<u32> {
+        (self.capacity != UNCOUNTED).then_some(self.capacity)
+    }
+
     /// For how long nobody has held it: since the last holder had to be still.
     pub(super) fn vacant_ms(&self, now: Timestamp) -> u64 {
         if self.taken > 0 {
@@ -215,6 +223,13 @@ impl Contests {
     /// Whether that grant is still held.
     pub fn is_current(&self, fence: &Fence) -> bool {
         self.by_rank.contains_key(&(fence.contest.clone(), Rank::Holding(fence.token)))
+    }
+
+    /// The newest grant that there has been, as far as it is known still.
+    pub fn newest(&self, contest: &ContestId) -> Option<FencingToken> {
+        let held = self.holders(contest).map(|(grant, _)| grant.token).max();
+        let ended = self.get(contest).and_then(|record| record.recent.iter().map(|transition| transition.token).max());
+        held.max(ended)
     }
 
     /// How many claims there are in all contests.

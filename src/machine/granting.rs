@@ -1,7 +1,7 @@
 //! Who gets what, and who loses it: the only code that changes contests.
 
 use super::command::{ClaimLimits, ContestId, ContestKind, ElectionSpec, NewClaim, Otherwise, Permits};
-use super::contest::{ClaimRecord, ContestRecord, Contests, Grant, Place, Transition};
+use super::contest::{ClaimRecord, ContestRecord, Contests, Grant, Place, Transition, UNCOUNTED};
 use super::event::{Cause, Change};
 use super::outcome::{Claimed, Rejection};
 use super::turn::Turn;
@@ -9,9 +9,6 @@ use crate::types::{FencingToken, SessionId};
 
 /// Transitions that are kept of one contest.
 pub(super) const RECENT: usize = 20;
-
-/// Permits of a lock whose first user named no number.
-const UNCOUNTED: u32 = u32::MAX;
 
 /// Why a claim ends.
 #[derive(Debug, Clone, Copy)]

@@ -102,6 +102,11 @@ impl Sessions {
         self.len() == 0
     }
 
+    /// Why a session has ended, unless it lives, never was, or ended long ago.
+    pub fn cause(&self, session: SessionId) -> Option<Cause> {
+        self.ended.get(&session).copied()
+    }
+
     /// A session that must live.
     ///
     /// # Errors
@@ -110,7 +115,7 @@ impl Sessions {
         match self.get(session) {
             Some(record) => Ok(record),
             None if session == SessionId::ZERO || session > self.newest => Err(Rejection::NoSuchSession { session }),
-            None => Err(Rejection::SessionOver { session, cause: self.ended.get(&session).copied() }),
+            None => Err(Rejection::SessionOver { session, cause: self.cause(session) }),
         }
     }
 

@@ -108,7 +108,7 @@ impl Member {
             registry: registry.clone(),
         };
         let raft = RaftHandle::start(parts, &back).await?;
-        let coordinator = Coordinator::new(raft.clone(), hub, clock);
+        let coordinator = Coordinator::start(raft.clone(), hub, clock, settings.sessions, &registry, &front)?;
 
         duties::start(coordinator.clone(), &front);
         if let Some(resources) = settings.resources.clone() {
@@ -117,7 +117,7 @@ impl Member {
         }
         let readiness = Readiness::start(coordinator.clone(), &back);
         let http_metrics = HttpMetrics::register(&registry)?;
-        let api = Api::new(coordinator, http_metrics, front.stopping());
+        let api = Api::new(coordinator, http_metrics, front.clone());
         api::listener::serve(http, api::router(api), &front);
         api::listener::serve(health, health::router(readiness.probes(), registry), &back);
         let MemberSettings { name, http, health, member_listen, .. } = settings;

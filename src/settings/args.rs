@@ -110,12 +110,35 @@ pub struct ServeArgs {
     )]
     pub stop_with_parent: Option<String>,
 
+    #[command(flatten)]
+    pub sessions: SessionArgs,
+
     /// Least level that is logged, and per module: info,quorate::raft=debug [default: info]
     #[arg(long, env = "QUORATE_LOG", value_name = "LEVEL,MODULE=LEVEL,...", help_heading = "Logs")]
     pub log: Option<String>,
     /// Form of the log: text or json [default: text]
     #[arg(long, env = "QUORATE_LOG_FORMAT", value_name = "FORMAT", help_heading = "Logs")]
     pub log_format: Option<String>,
+}
+
+/// What sessions may have.
+#[derive(Debug, Default, Args)]
+pub struct SessionArgs {
+    /// How much faster or slower than the members' clocks a client's may run [default: 1%]
+    #[arg(long, env = "QUORATE_CLOCK_DRIFT", value_name = "PERCENT", help_heading = "Sessions")]
+    pub clock_drift: Option<String>,
+    /// Sessions in the cluster [default: 200000]
+    #[arg(long, env = "QUORATE_MAX_SESSIONS", value_name = "NUMBER", help_heading = "Sessions")]
+    pub max_sessions: Option<String>,
+    /// Elections and locks that one session may hold or wait for [default: 1024]
+    #[arg(long, env = "QUORATE_MAX_HOLDS", value_name = "NUMBER", help_heading = "Sessions")]
+    pub max_holds: Option<String>,
+    /// Candidates or waiters in the queue of one election or lock [default: 10000]
+    #[arg(long, env = "QUORATE_MAX_WAITING", value_name = "NUMBER", help_heading = "Sessions")]
+    pub max_waiting: Option<String>,
+    /// Bytes of metadata that a session or a candidate may bring [default: 4096]
+    #[arg(long, env = "QUORATE_MAX_METADATA", value_name = "BYTES", help_heading = "Sessions")]
+    pub max_metadata: Option<String>,
 }
 
 /// `quorate dev`

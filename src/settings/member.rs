@@ -9,6 +9,7 @@ use super::args::ServeArgs;
 use super::duration;
 use super::log::{self, LOG, LOG_FORMAT, LogSettings};
 use super::reader::{InvalidSettings, Reader, Setting};
+use super::session::{self, CLOCK_DRIFT, MAX_HOLDS, MAX_METADATA, MAX_SESSIONS, MAX_WAITING, SessionSettings};
 use crate::types::{MemberName, Namespace};
 
 const NAME: Setting = Setting("name");
@@ -27,7 +28,7 @@ const STOP_TIMEOUT: Setting = Setting("stop-timeout");
 const STOP_WITH_PARENT: Setting = Setting("stop-with-parent");
 
 /// What a settings file may have.
-const SETTINGS: [Setting; 16] = [
+const SETTINGS: [Setting; 21] = [
     NAME,
     DATA_DIR,
     INITIAL_CLUSTER,
@@ -42,6 +43,11 @@ const SETTINGS: [Setting; 16] = [
     ELECTION_MAX,
     STOP_TIMEOUT,
     STOP_WITH_PARENT,
+    CLOCK_DRIFT,
+    MAX_SESSIONS,
+    MAX_HOLDS,
+    MAX_WAITING,
+    MAX_METADATA,
     LOG,
     LOG_FORMAT,
 ];
@@ -63,6 +69,7 @@ pub struct MemberSettings {
     pub stop_timeout: Duration,
     /// Whether the end of standard input stops the member.
     pub stop_with_parent: bool,
+    pub sessions: SessionSettings,
     pub log: LogSettings,
 }
 
@@ -116,6 +123,7 @@ impl MemberSettings {
         let stop_with_parent = reader.read(STOP_WITH_PARENT, args.stop_with_parent, false, |text| {
             text.parse().map_err(|_| format!("{text:?} is not allowed; allowed: true, false"))
         });
+        let sessions = session::read(&mut reader, args.sessions);
         let log = log::read(&mut reader, args.log, args.log_format);
         if !reader.is_clean() {
             return Err(reader.finish());
@@ -133,6 +141,7 @@ impl MemberSettings {
                 timing: timing?,
                 stop_timeout: stop_timeout?,
                 stop_with_parent: stop_with_parent?,
+                sessions: sessions?,
                 log: log?,
             })
         };
@@ -319,12 +328,13 @@ mod tests {
         assert_eq!(settings.advertise_http, "http://127.0.0.1:17400");
         assert_eq!(settings.data_dir, PathBuf::from("quorate-data/a"));
         assert_eq!(settings.timing, Timing::default());
+        assert_eq!(settings.sessions, SessionSettings::default());
         assert_eq!(settings.resources, None);
     }
 
     #[test]
     fn each_wrong_setting_is_named_in_its_three_forms_with_what_is_allowed() {
-        let wrong: [(&[&str], &str, &str); 17] = [
+        let wrong: [(&[&str], &str, &str); 21] = [
             (&["--http", "nonsense"], "--http (QUORATE_HTTP, or http in the settings file)", "allowed: IP:PORT"),
             (&["--http", "127.0.0.1:0"], "--http", "allowed: IP:PORT"),
             (&["--health", "localhost:1"], "--health (QUORATE_HEALTH, or health", "allowed: IP:PORT"),
@@ -340,6 +350,10 @@ mod tests {
             (&["--heartbeat", "200ms"], "--election-min", "allowed: at least twice the heartbeat"),
             (&["--election-max", "300ms"], "--election-max", "allowed: more than --election-min, 300ms"),
             (&["--stop-with-parent=maybe"], "--stop-with-parent", "allowed: true, false"),
+            (&["--clock-drift", "1"], "--clock-drift (QUORATE_CLOCK_DRIFT, or clockDrift", "allowed: 0% to 20%"),
+            (&["--max-sessions", "0"], "--max-sessions", "allowed: 1 to 1000000"),
+            (&["--max-holds", "-1"], "--max-holds (QUORATE_MAX_HOLDS, or maxHolds", "allowed: 1 to 100000"),
+            (&["--max-metadata", "1MiB"], "--max-metadata", "allowed: 1 to 65536"),
             (&["--log", "loud"], "--log (QUORATE_LOG, or log", "off, error, warn, info, debug, trace"),
             (&["--log-format", "xml"], "--log-format (QUORATE_LOG_FORMAT, or logFormat", "allowed: text, json"),
         ];

@@ -1,4 +1,5 @@
-//! Quorate's own flags, environment and file: as written (`args.rs`), then as meant (`member.rs`, `log.rs`).
+//! Quorate's own flags, environment and file: as written (`args.rs`), then as meant (`member.rs`, `session.rs`,
+//! `log.rs`).
 //!
 //! A member starts only with settings that are right as a whole; whatever is wrong is told at once, each with the names
 //! under which it can be set and with what is allowed. Nothing else in Quorate reads the command line or the environment.
@@ -7,12 +8,14 @@ pub mod args;
 mod log;
 mod member;
 mod reader;
+mod session;
 
 use std::time::Duration;
 
 pub use log::{LogFormat, LogSettings};
 pub use member::{MemberSettings, Resources, Timing};
 pub use reader::{InvalidSettings, Problem};
+pub use session::SessionSettings;
 
 /// Reads a duration such as `100ms`, `10s` or `5m`.
 ///

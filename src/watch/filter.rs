@@ -1,6 +1,6 @@
 //! Which changes a subscriber wants.
 
-use crate::machine::command::ConfigId;
+use crate::machine::command::{ConfigId, ContestId};
 use crate::machine::event::Change;
 use crate::machine::keys::KeyRange;
 
@@ -11,6 +11,10 @@ pub enum Filter {
     Config(ConfigId),
     /// Every config of every namespace.
     Configs,
+    /// Who gets an election or a lock, and who loses it.
+    Grants(ContestId),
+    /// Every claim of every session.
+    Claims,
     /// Who leads the Raft cluster.
     Leadership,
 }
@@ -21,9 +25,17 @@ impl Filter {
         match (self, change) {
             (Self::Keys(range), Change::KeyPut { key, .. } | Change::KeyDeleted { key }) => range.contains(key),
             (Self::Config(id), Change::ConfigPut { config, .. } | Change::ConfigDeleted { config }) => config == id,
-            (Self::Configs, Change::ConfigPut { .. } | Change::ConfigDeleted { .. })
+            (Self::Grants(id), Change::Granted { contest, .. } | Change::Lost { contest, .. }) => contest == id,
+            (
+                Self::Claims,
+                Change::SessionEnded { .. } | Change::Granted { .. } | Change::Lost { .. } | Change::Withdrawn { .. },
+            )
+            | (Self::Configs, Change::ConfigPut { .. } | Change::ConfigDeleted { .. })
             | (Self::Leadership, Change::LeadershipBegun { .. }) => true,
-            (Self::Keys(_) | Self::Config(_) | Self::Configs | Self::Leadership, _) => false,
+            (
+                Self::Keys(_) | Self::Config(_) | Self::Configs | Self::Grants(_) | Self::Claims | Self::Leadership,
+                _,
+            ) => false,
         }
     }
 }

@@ -17,7 +17,7 @@ use quorate::coordinator::Coordinator;
 use quorate::raft::transport::{Inbox, Lane, Network, NetworkError, Peer};
 use quorate::raft::volume::DiskVolume;
 use quorate::raft::{Clock, Parts, Phase, RaftHandle, RaftRole, SnapshotThresholds};
-use quorate::settings::Timing;
+use quorate::settings::{SessionSettings, Timing};
 use quorate::tasks::{Failures, Tasks};
 use quorate::types::{MemberName, Timestamp};
 use quorate::watch::{Hub, HubLimits};
@@ -91,8 +91,9 @@ impl Service {
         let mut status = raft.status_changes();
         let leads = status.wait_for(|status| status.phase == Phase::Running && status.role == RaftRole::Leader);
         tokio::time::timeout(PATIENCE, leads).await.expect("it becomes the Raft leader").unwrap();
-        let coordinator = Coordinator::new(raft, hub.clone(), clock);
-        let api = Api::new(coordinator.clone(), HttpMetrics::register(&registry).unwrap(), tasks.stopping());
+        let coordinator =
+            Coordinator::start(raft, hub.clone(), clock, SessionSettings::default(), &registry, &tasks).unwrap();
+        let api = Api::new(coordinator.clone(), HttpMetrics::register(&registry).unwrap(), tasks.clone());
         let router = router(api);
         let service = Self { router, hub, coordinator, registry, tasks, _failures: failures, _directory: directory };
         // The cluster is founded and the member has announced itself; from here on nothing changes by itself.

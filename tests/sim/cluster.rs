@@ -8,10 +8,11 @@ use std::time::Duration;
 use openraft_rt::AsyncRuntime;
 use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
+use prometheus::Registry;
 use quorate::coordinator::Coordinator;
 use quorate::machine::keys::KeyRange;
 use quorate::raft::{Parts, Phase, RaftHandle, SnapshotThresholds};
-use quorate::settings::Timing;
+use quorate::settings::{SessionSettings, Timing};
 use quorate::tasks::{Exit, Failures, Tasks};
 use quorate::types::MemberName;
 use quorate::watch::{Filter, Hub, HubLimits, Next};
@@ -149,7 +150,7 @@ impl Cluster {
         let disk = self.members()[member].disk.clone();
         let volume = SimVolume::new(member, &disk, &life, &self.trace, &mut rng);
         let clock = Arc::new(SimClock::new(self.start, &mut rng));
-        let hub = Hub::new(HubLimits::default());
+        let (hub, registry) = (Hub::new(HubLimits::default()), Registry::new());
         let parts = Parts {
             name: MemberName::new(name(member)).expect("a short name"),
             url: format!("http://{}", name(member)),
@@ -160,7 +161,7 @@ impl Cluster {
             network: Arc::new(SimNetwork::new(&name(member), &life, &self.wires)),
             clock: Arc::clone(&clock) as _,
             hub: hub.clone(),
-            registry: prometheus::Registry::new(),
+            registry: registry.clone(),
         };
         self.members()[member].process =
             Some(Process { life: life.clone(), volume: volume.clone(), tasks: tasks.clone() });
@@ -169,7 +170,15 @@ impl Cluster {
             let Some(started) = life.outlives(RaftHandle::start(parts, &tasks)).await else { return };
             let end = match started {
                 Ok(raft) => {
-                    let coordinator = Coordinator::new(raft.clone(), hub.clone(), clock);
+                    let coordinator = Coordinator::start(
+                        raft.clone(),
+                        hub.clone(),
+                        clock,
+                        SessionSettings::default(),
+                        &registry,
+                        &tasks,
+                    )
+                    .expect("the metrics are declared once");
                     let running = Running { number: member, life: life.clone(), raft, coordinator, hub, tasks };
                     cluster.observe(&running);
                     cluster.members()[member].running = Some(running);

@@ -1,0 +1,161 @@
+//! A campaign as a stream: it says where the candidate stands, and keeps its session alive, for as long as it is open.
+//!
+//! `validForMs` counts from when the client sent the request, so with every second of the stream the bound of clock drift
+//! takes more of it away. The stream ends before that is felt, and the client campaigns again, which continues its grant.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, header};
+use axum::response::sse::{Event as SseEvent, Sse};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::problem::Problem;
+use super::reply::millis;
+use super::{Api, wire};
+use crate::coordinator::{ErrorKind, Following, Standing, Write};
+use crate::machine::command::{ContestId, EndCause, NewClaim};
+use crate::machine::contest::Grant;
+use crate::tasks::Exit;
+use crate::types::{FencingToken, SessionId};
+
+/// A stream is as long as so many TTLs of its session.
+const LENGTH: u32 = 20;
+
+/// How long one look may take; then the next is tried.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Events that may wait for a slow client; it needs only the last.
+const EVENTS: usize = 4;
+
+/// Claims, and says from there on where the claim stands. With `release`, the grant is given up when the client closes the
+/// stream.
+///
+/// # Errors
+/// When the claim is refused.
+pub async fn stream(
+    api: Api,
+    contest: ContestId,
+    session: SessionId,
+    claim: NewClaim,
+    release: bool,
+    write: Write,
+) -> Result<Response, Problem> {
+    let permit = api.admit_wait()?;
+    let following = api.coordinator.claim(contest.clone(), session, claim, write).await?;
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let streaming = Streaming { api: api.clone(), contest, session, events, granted: None, _permit: permit };
+    api.tasks.spawn("campaign", Exit::Normal, streaming.run(following, release));
+    let mut response = Sse::new(ReceiverStream::new(receiver).map(Ok::<_, Infallible>)).into_response();
+    // Proxies must not hold events back.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A stream on its way.
+struct Streaming {
+    api: Api,
+    contest: ContestId,
+    session: SessionId,
+    events: mpsc::Sender<SseEvent>,
+    granted: Option<Grant>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By the client, or because it does not read.
+    Disconnected,
+    /// It is long enough, or there is nothing more to say.
+    Over,
+}
+
+impl Streaming {
+    async fn run(mut self, following: Following, release: bool) {
+        let stopping = self.api.stopping.clone();
+        // The end of this member is not the end of its clients: then nothing is released.
+        let Some(end) = stopping.run_until_cancelled(self.follow(following)).await else { return };
+        if let Some(grant) = self.granted.filter(|_| release && end == End::Disconnected) {
+            let write = Write { key: None, deadline: Instant::now() + LOOK };
+            let (contest, token) = (self.contest.clone(), Some(grant.token));
+            let coordinator = &self.api.coordinator;
+            if let Err(error) = coordinator.release(contest, self.session, token, EndCause::ClientExited, write).await {
+                tracing::info!(%error, contest = %self.contest, "a grant whose stream was closed is not released");
+            }
+        }
+    }
+
+    async fn follow(&mut self, mut following: Following) -> End {
+        let end = Instant::now() + self.length();
+        while Instant::now() < end {
+            let told = match following.look(Instant::now() + LOOK).await {
+                Ok((_, standing)) => self.tell(standing).await,
+                // It may be able to say more next time, and the client knows its deadline.
+                Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => Ok(()),
+                Err(error) => {
+                    tracing::debug!(%error, contest = %self.contest, "a campaign has ended");
+                    drop(self.send("lost", &self.loss()).await);
+                    return End::Over;
+                }
+            };
+            if told.is_err() {
+                return End::Disconnected;
+            }
+            tokio::select! {
+                () = self.events.closed() => return End::Disconnected,
+                () = following.changed(end) => {}
+            }
+        }
+        End::Over
+    }
+
+    fn length(&self) -> Duration {
+        let ttl = self.api.coordinator.state().sessions().get(self.session).map(|record| record.ttl.as_duration());
+        ttl.unwrap_or_default() * LENGTH
+    }
+
+    async fn tell(&mut self, standing: Standing) -> Result<(), Disconnected> {
+        match standing {
+            Standing::Waiting { ahead } => self.send("waiting", &wire::StillWaiting { ahead: ahead as u64 }).await,
+            Standing::Holding { grant, valid_for } => {
+                let kind = if self.granted.replace(grant).is_some() { "heartbeat" } else { "granted" };
+                let body = wire::Granted {
+                    fencing_token: grant.token.get(),
+                    since: grant.since.to_string(),
+                    valid_for_ms: millis(valid_for),
+                };
+                self.send(kind, &body).await
+            }
+        }
+    }
+
+    /// Sends an event. A client that does not read is as good as gone: it must not be kept alive.
+    async fn send(&self, kind: &str, body: &impl Serialize) -> Result<(), Disconnected> {
+        let data = serde_json::to_string(body).expect("shapes of the API have only text keys");
+        let event = SseEvent::default().event(kind).data(data);
+        match timeout(LOOK, self.events.send(event)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Disconnected),
+        }
+    }
+
+    /// Why the session or the grant has ended, as far as it is known still.
+    fn loss(&self) -> wire::ClaimLost {
+        let token = self.granted.map(|grant| grant.token);
+        let state = self.api.coordinator.state();
+        let recent = state.contests().get(&self.contest).map(|record| record.recent.as_slice()).unwrap_or_default();
+        let transition = recent.iter().find(|transition| Some(transition.token) == token);
+        let cause = transition.map(|transition| transition.cause).or_else(|| state.sessions().cause(self.session));
+        wire::ClaimLost { cause: cause.map(|cause| cause.to_string()), fencing_token: token.map(FencingToken::get) }
+    }
+}
+
+/// The client is gone.
+struct Disconnected;
