@@ -136,9 +136,9 @@ mod tests {
         deadlines.notice(&state, start);
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(deadlines.next(), Some(at(1010)));
-        assert_eq!(ids(&deadlines.silent(&state, &attendance, at(1009))), []);
+        assert_eq!(ids(&deadlines.silent(&state, &attendance, at(1009))), [0; 0]);
         attendance.hear(&[SessionId::new(1)], at(900));
-        assert_eq!(ids(&deadlines.silent(&state, &attendance, at(1010))), [], "it was heard of");
+        assert_eq!(ids(&deadlines.silent(&state, &attendance, at(1010))), [0; 0], "it was heard of");
         assert_eq!(deadlines.next(), Some(at(1910)));
         let silent = deadlines.silent(&state, &attendance, at(1930));
         assert_eq!(silent, [SilentSession { session: SessionId::new(1), overdue_ms: 40 }]);

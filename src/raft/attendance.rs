@@ -25,7 +25,7 @@ enum Sign {
 
 impl Attendance {
     /// Notes sessions that gave a sign of life before `now`; gives back those whose end is proposed, which are not noted.
-    pub(super) fn hear(&self, sessions: &[SessionId], now: Instant) -> Vec<SessionId> {
+    pub fn hear(&self, sessions: &[SessionId], now: Instant) -> Vec<SessionId> {
         let mut signs = self.signs();
         let is_ending = |session: &SessionId| match signs.entry(*session).or_insert(Sign::Heard(now)) {
             Sign::Heard(at) => {
