@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::extract::{self, JsonBody, Query};
 use super::problem::{Problem, ProblemBody};
 use super::reply::{Reply, millis};
 use super::{Api, sessions, wire};
-use crate::coordinator::{Write, Written};
+use crate::coordinator::{CoordinatorError, Write, Written};
 use crate::machine::command::{ContestId, ContestKind, EndCause, Fence, NewClaim};
 use crate::types::{FencingToken, SessionId};
 
@@ -100,7 +101,8 @@ pub async fn granted(
 ) -> Result<Response, Problem> {
     let _waiting = api.admit_wait()?;
     let deadline = write.deadline;
-    let mut following = api.coordinator.claim(contest, session, claim, write).await?;
+    let claimed = api.coordinator.claim(contest, session, claim, write).await;
+    let mut following = claimed.map_err(|error| refusal(api, error))?;
     let found = tokio::select! {
         biased;
         () = api.stopping.cancelled() => return Err(Problem::stopping()),
@@ -113,6 +115,26 @@ pub async fn granted(
         valid_for_ms: millis(valid_for),
     };
     Ok(Reply::written(revision, body).json())
+}
+
+/// Says who holds what was refused.
+fn refusal(api: &Api, error: CoordinatorError) -> Problem {
+    let holder = match &error {
+        CoordinatorError::Rejected { rejection, .. } => rejection.holder(),
+        _ => None,
+    };
+    let holder = holder.map(|grant| {
+        json!({
+            "session": sessions::called(api, grant.session),
+            "fencingToken": grant.token.get(),
+            "since": grant.since.to_string(),
+        })
+    });
+    let problem = Problem::from(error);
+    match holder {
+        Some(holder) => problem.current(holder),
+        None => problem,
+    }
 }
 
 /// Gives up what a session has in a contest.

@@ -55,6 +55,12 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Ope
     methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
+/// Whether a call's body names a session, which may have ended.
+fn names_a_session(path: &str) -> bool {
+    let ends = ["/campaign", "/resign", "/acquire", "/release", "/applied", "/v1/txn"];
+    ends.iter().any(|end| path.ends_with(end))
+}
+
 /// Whether a call can end in a problem of this kind.
 fn may_fail(kind: ProblemKind, path: &str, method: &HttpMethod, operation: &Operation) -> bool {
     let parameter = |wanted: &str| {
@@ -73,11 +79,11 @@ fn may_fail(kind: ProblemKind, path: &str, method: &HttpMethod, operation: &Oper
         }
         // Paths and methods that are not in the document at all.
         ProblemKind::MethodNotAllowed => false,
-        ProblemKind::NotFound => names_a_thing || path.starts_with("/v1/cluster/"),
+        ProblemKind::NotFound => names_a_thing || path.starts_with("/v1/cluster/") || names_a_session(path),
         ProblemKind::UnsupportedMediaType => json,
         ProblemKind::Conflict => writes,
         ProblemKind::Managed => writes && path.starts_with("/v1/config"),
-        ProblemKind::Gone => parameter("revision"),
+        ProblemKind::Gone => parameter("revision") || parameter("session") || names_a_session(path),
         ProblemKind::PreconditionFailed => writes && parameter("If-Match"),
         ProblemKind::TooMany => writes && operation.request_body.is_some() && parameter("Idempotency-Key"),
         ProblemKind::Timeout => parameter("timeoutMs") || parameter("fromRevision"),

@@ -344,13 +344,12 @@ fn of_rejection(rejection: Rejection, detail: String) -> Problem {
         Rejection::OtherCapacity { capacity, .. } => {
             Problem::new(ProblemKind::Conflict, detail).current(json!({ "capacity": capacity }))
         }
-        Rejection::Held { holder, .. } => Problem::new(ProblemKind::Conflict, detail)
-            .current(json!({ "fencingToken": holder.token.get(), "since": holder.since.to_string() })),
         Rejection::NotHeld { current, .. } => {
             let token = current.map(|token| json!({ "fencingToken": token.get() }));
             Problem::new(ProblemKind::Conflict, detail).current(json!(token))
         }
-        Rejection::AlreadyFounded { .. }
+        Rejection::Held { .. }
+        | Rejection::AlreadyFounded { .. }
         | Rejection::Superseded { .. }
         | Rejection::RequestReused { .. }
         | Rejection::CannotCompact { .. } => Problem::new(ProblemKind::Conflict, detail),

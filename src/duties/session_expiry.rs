@@ -118,7 +118,7 @@ mod tests {
         let mut machine = Machine::new(Limits::default());
         for (index, ttl) in (0..).zip(ttls) {
             let session = NewSession { ttl: Ttl::from_millis(*ttl).unwrap(), client: None, metadata: Metadata::new() };
-            let action = Action::CreateSession { session, limit: 1000 };
+            let action = Action::CreateSession { session, limit: 2000 };
             let command = Command { at: Timestamp::default(), author: Author::Client(None), action };
             machine.apply(LogIndex::new(index), &command).answer.outcome.unwrap();
         }

@@ -184,7 +184,8 @@ impl Configs {
         }
     }
 
-    fn no_such_version(&self, id: &ConfigId, version: Version) -> Rejection {
+    /// Why a version that is not kept cannot be used.
+    pub(super) fn no_such_version(&self, id: &ConfigId, version: Version) -> Rejection {
         let newest = self.get(id).map_or(Version::ZERO, |record| record.version);
         let oldest = self.past_of(id).next().map_or(newest, |record| record.version);
         Rejection::NoSuchVersion { config: id.clone(), version, oldest, newest }

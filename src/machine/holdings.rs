@@ -141,7 +141,7 @@ impl Machine {
         self.sessions.alive(session)?;
         let newest = self.configs.get(config).map(|record| record.version);
         if newest.is_none_or(|newest| report.version > newest) {
-            return Err(Rejection::ConfigMismatch { config: config.clone(), current: newest });
+            return Err(self.configs.no_such_version(config, report.version));
         }
         let changed = self.consumers.report(config, session, report, turn.at);
         if changed {

@@ -121,7 +121,7 @@ pub enum Rejection {
     ConfigMismatch { config: ConfigId, current: Option<Version> },
     #[error("config {config} is owned by a custom resource: change the resource instead")]
     Managed { config: ConfigId },
-    #[error("config {config} has no version {version} to roll back to: {}", describe_versions(*.oldest, *.newest))]
+    #[error("config {config} has no version {version}: {}", describe_versions(*.oldest, *.newest))]
     /// The versions that there are; both zero when there is no such config.
     NoSuchVersion { config: ConfigId, version: Version, oldest: Version, newest: Version },
     #[error("idempotency key \"{key}\" was used for another request: use a new key for a new request")]
@@ -173,6 +173,14 @@ impl Rejection {
                 | Self::TooManyWaiting { .. }
                 | Self::TooManyClaims { .. }
         )
+    }
+
+    /// Who holds what was refused.
+    pub fn holder(&self) -> Option<&Grant> {
+        match self {
+            Self::Held { holder, .. } => Some(holder),
+            _ => None,
+        }
     }
 }
 

@@ -352,7 +352,7 @@ mod tests {
             (&["--stop-with-parent=maybe"], "--stop-with-parent", "allowed: true, false"),
             (&["--clock-drift", "1"], "--clock-drift (QUORATE_CLOCK_DRIFT, or clockDrift", "allowed: 0% to 20%"),
             (&["--max-sessions", "0"], "--max-sessions", "allowed: 1 to 1000000"),
-            (&["--max-holds", "-1"], "--max-holds (QUORATE_MAX_HOLDS, or maxHolds", "allowed: 1 to 100000"),
+            (&["--max-holds=-1"], "--max-holds (QUORATE_MAX_HOLDS, or maxHolds", "allowed: 1 to 100000"),
             (&["--max-metadata", "1MiB"], "--max-metadata", "allowed: 1 to 65536"),
             (&["--log", "loud"], "--log (QUORATE_LOG, or log", "off, error, warn, info, debug, trace"),
             (&["--log-format", "xml"], "--log-format (QUORATE_LOG_FORMAT, or logFormat", "allowed: text, json"),

@@ -1,11 +1,12 @@
 //! Whatever a client sends that is not valid gets its documented problem, and changes nothing.
 
 use axum::http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use quorate::machine::keys::KeyRange;
+use quorate::types::SessionId;
 
-use crate::fixture::{Answer, Request, Service};
+use crate::fixture::{Answer, Request, Service, contest};
 
 /// A request, the status and kind that it gets, and a part of what the detail says.
 struct Case {
@@ -172,6 +173,62 @@ fn bodies() -> Vec<Case> {
     ]
 }
 
+fn holdings(session: &str) -> Vec<Case> {
+    let create = |body: &str| Request::post("/v1/sessions", body).json();
+    let campaign = |body: &Value| contest("/v1/elections/default/main/campaign", session, body);
+    let acquire = |body: &Value| contest("/v1/locks/default/disk/acquire", session, body);
+    let resign = |body: &Value| contest("/v1/elections/default/main/resign", session, body);
+    let keep_alive = |session: &str| Request::post(format!("/v1/sessions/{session}/keepalive"), "");
+    let verify = |body: &str| Request::post("/v1/fence/verify", body).json();
+    let large = "m".repeat(1 << 20);
+    let prefix = session.split_once('-').unwrap().0;
+    let of = |session: String| json!({ "session": session });
+    let campaign_of = |session: String| Request::post("/v1/elections/default/main/campaign", &of(session).to_string());
+    vec![
+        invalid(create(r#"{"ttlMs":499}"#), "500"),
+        invalid(create(r#"{"ttlMs":86400001}"#), "86400000"),
+        invalid(create(r#"{"ttlMs":-1}"#), "/ttlMs"),
+        invalid(create(r#"{"client":""}"#), "/client"),
+        invalid(create(r#"{"metadata":{"a":1}}"#), "/metadata/a"),
+        too_large(create(&json!({"metadata": {"a": large}}).to_string()), "4096"),
+        case(keep_alive(&format!("{prefix}-999999")), 404, "not-found", "never created"),
+        case(keep_alive("ffffffff-1"), 404, "not-found", "another cluster"),
+        invalid(keep_alive("nonsense"), "session"),
+        invalid(keep_alive(&format!("{prefix}-01")), "session"),
+        invalid(Request::delete(format!("/v1/sessions/{session}?cause=removed")), "client-exited"),
+        invalid(Request::post("/v1/elections/default/main/campaign", "{}").json(), "session"),
+        case(campaign_of(format!("{prefix}-999999")).json(), 404, "not-found", "never created"),
+        case(campaign_of("ffffffff-1".to_owned()).json(), 404, "not-found", "another cluster"),
+        invalid(campaign(&json!({"waitMs": -1})), "/waitMs"),
+        invalid(campaign(&json!({"waitMs": 60_001})), "60000"),
+        invalid(campaign(&json!({"priority": 1_u64 << 40})), "/priority"),
+        invalid(campaign(&json!({"releaseOnDisconnect": true})), "text/event-stream"),
+        invalid(campaign(&json!({"candidate": "c".repeat(300)})), "/candidate"),
+        too_large(campaign(&json!({"metadata": {"a": large}})), "4096"),
+        invalid(Request::get("/v1/elections/default/Main"), "DNS subdomain"),
+        case(Request::get("/v1/elections/default/never"), 404, "not-found", "never"),
+        invalid(resign(&json!({"fencingToken": 1_u64 << 53})), "9007199254740991"),
+        invalid(resign(&json!({"fencingToken": 0})), "/fencingToken"),
+        invalid(resign(&json!({"cause": "removed"})), "/cause"),
+        case(resign(&json!({"fencingToken": 1})), 409, "conflict", "does not hold"),
+        invalid(acquire(&json!({"permits": 0})), "/permits"),
+        invalid(acquire(&json!({"capacity": 0})), "/capacity"),
+        invalid(acquire(&json!({"permits": 2, "mode": "shared"})), "/permits"),
+        invalid(acquire(&json!({"mode": "greedy"})), "/mode"),
+        invalid(acquire(&json!({"capacity": 2, "permits": 3})), "can never give 3"),
+        invalid(acquire(&json!({"waitMs": -5})), "/waitMs"),
+        invalid(Request::delete("/v1/locks/default/disk/holder?fencingToken=0"), "fencingToken"),
+        invalid(verify(r#"{"kind":"latch","namespace":"a","name":"b","fencingToken":1}"#), "/kind"),
+        invalid(
+            verify(r#"{"kind":"lock","namespace":"a","name":"b","fencingToken":9007199254740992}"#),
+            "/fencingToken",
+        ),
+        invalid(verify(r#"{"kind":"lock","namespace":"a","name":"b"}"#), "fencingToken"),
+        invalid(Request::put("/v1/kv/a?session=x", "v"), "session"),
+        case(Request::put(format!("/v1/kv/a?session={prefix}-999999"), "v"), 404, "not-found", "never created"),
+    ]
+}
+
 fn routes() -> Vec<Case> {
     let patch = Method::PATCH;
     vec![
@@ -193,9 +250,11 @@ fn routes() -> Vec<Case> {
 async fn every_bad_request_gets_its_problem_and_changes_nothing() {
     let service = Service::start().await;
     service.send(Request::put("/v1/kv/there", "before")).await.expect(200);
+    let session = service.session(86_400_000).await;
     let before = service.coordinator.state();
     let mut wrong = Vec::new();
-    let cases: Vec<_> = [names(), parameters(), headers(), bodies(), routes()].into_iter().flatten().collect();
+    let cases: Vec<_> =
+        [names(), parameters(), headers(), bodies(), holdings(&session), routes()].into_iter().flatten().collect();
     for case in &cases {
         let answer = service.send(case.request.clone()).await;
         if let Some(complaint) = complaint(case, &answer) {
@@ -209,6 +268,7 @@ async fn every_bad_request_gets_its_problem_and_changes_nothing() {
     let everything = KeyRange::Prefix(String::new());
     assert_eq!(after.keys().range(&everything, None, 10), before.keys().range(&everything, None, 10));
     assert_eq!(after.configs().list(None).count(), 0);
+    assert_eq!((after.sessions().len(), after.contests().of_session(SessionId::new(1)).count()), (1, 0));
     after.check().expect("every invariant holds");
 }
 

@@ -1,10 +1,10 @@
 //! Configuration documents over HTTP.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::fixture::{Request, Service};
+use crate::fixture::{Request, Service, contest};
 
-fn put(body: &serde_json::Value) -> Request {
+fn put(body: &Value) -> Request {
     Request::put("/v1/config/default/shop", &body.to_string()).json()
 }
 
@@ -70,4 +70,35 @@ async fn a_long_poll_answers_on_the_next_version_or_says_that_there_is_none() {
         tokio::join!(service.send(poll("waitMs=10000&version=1")), service.send(put(&json!({"data": {"a": "2"}}))));
     written.expect(200);
     assert_eq!(polled.expect(200).json()["data"]["a"], "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_say_which_version_they_run_for_as_long_as_their_sessions_live() {
+    let service = Service::start().await;
+    let path = "/v1/config/default/shop";
+    let (a, b) = (service.session(60_000).await, service.session(60_000).await);
+    let applied = |session: &str, more: &Value| contest(&format!("{path}/applied"), session, more);
+    let put = |text: &str| Request::put(path, &json!({"data": {"a": text}}).to_string()).json();
+    service.send(applied(&a, &json!({"version": 1, "ok": true}))).await.expect(404);
+    service.send(put("1")).await.expect(200);
+    service.send(applied(&a, &json!({"version": 1, "ok": true}))).await.expect(200);
+    service.send(applied(&b, &json!({"version": 1, "ok": false, "message": "no such shop"}))).await.expect(200);
+    let future = service.send(applied(&a, &json!({"version": 2, "ok": true}))).await.expect(404).json();
+    assert!(future["detail"].as_str().unwrap().contains("has no version 2"), "{future}");
+    let consumers = || service.send(Request::get(format!("{path}/consumers")));
+    let seen = consumers().await.expect(200).json();
+    assert_eq!((&seen["registered"], &seen["applied"], &seen["version"]), (&json!(2), &json!(1), &json!(1)));
+    let straggler = &seen["stragglers"][0];
+    assert_eq!((&straggler["session"], &straggler["message"]), (&json!(b), &json!("no such shop")));
+
+    service.send(put("2")).await.expect(200);
+    assert_eq!(consumers().await.json()["applied"], 0, "there is a newer version");
+    service.send(applied(&a, &json!({"version": 2, "ok": true}))).await.expect(200);
+    service.send(Request::delete(format!("/v1/sessions/{b}"))).await.expect(200);
+    let seen = consumers().await.expect(200).json();
+    assert_eq!((&seen["registered"], &seen["applied"], &seen["stragglers"]), (&json!(1), &json!(1), &json!([])));
+    service.send(applied(&b, &json!({"version": 2, "ok": true}))).await.expect(410);
+    let long = json!({"version": 2, "ok": false, "message": "m".repeat(1025)});
+    service.send(applied(&a, &long)).await.expect(413);
+    service.send(Request::get("/v1/config/default/none/consumers")).await.expect(404);
 }

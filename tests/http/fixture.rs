@@ -126,6 +126,22 @@ impl Service {
         (head.status.as_u16(), head.headers, body)
     }
 
+    /// A new session, by its name.
+    pub async fn session(&self, ttl_ms: u64) -> String {
+        let body = format!(r#"{{"ttlMs":{ttl_ms}}}"#);
+        let created = self.send(Request::post("/v1/sessions", &body).json()).await.expect(201).json();
+        created["session"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a session has expired, without giving it a sign of life.
+    pub async fn expired(&self, session: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.send(Request::get(format!("/v1/sessions/{session}"))).await.status != 410 {
+            assert!(Instant::now() < deadline, "session {session} does not expire");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Opens a stream of events.
     pub async fn watch(&self, request: Request) -> Events {
         let (status, headers, body) = self.open(request).await;
@@ -138,6 +154,13 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.tasks.abort();
     }
+}
+
+/// What a session asks of an election or a lock.
+pub fn contest(path: &str, session: &str, more: &Value) -> Request {
+    let mut body = more.clone();
+    body["session"] = Value::from(session);
+    Request::post(path, &body.to_string()).json()
 }
 
 /// A request on its way.

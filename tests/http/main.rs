@@ -5,8 +5,11 @@
 mod bad_input;
 mod cluster;
 mod configs;
+mod elections;
 mod fixture;
 mod health;
 mod keys;
+mod locks;
 mod openapi;
+mod sessions;
 mod watches;

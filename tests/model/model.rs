@@ -308,11 +308,11 @@ impl Model {
 
     fn check_report(&self, config: &ConfigId, session: SessionId, report: &ConsumerReport) -> Result<(), Rejection> {
         self.holdings.alive(session)?;
-        let current = self.configs.get(config).and_then(|versions| versions.last()).map(|record| record.version);
-        if current.is_some_and(|newest| report.version <= newest) {
+        let versions = self.configs.get(config).map_or(&[][..], Vec::as_slice);
+        if versions.last().is_some_and(|newest| report.version <= newest.version) {
             return Ok(());
         }
-        Err(Rejection::ConfigMismatch { config: config.clone(), current })
+        Err(no_such_version(config, versions, report.version))
     }
 
     fn draft_config(
@@ -336,16 +336,7 @@ impl Model {
                 let done = present.filter(|record| record.rollback_of == Some(wanted));
                 match done.or_else(|| versions.iter().find(|record| record.version == wanted)) {
                     Some(record) => &record.data,
-                    None => {
-                        let version = |record: Option<&Arc<ConfigRecord>>| record.map_or(Version::ZERO, |r| r.version);
-                        let (oldest, newest) = (version(versions.first()), version(present));
-                        return Err(Rejection::NoSuchVersion {
-                            config: config.clone(),
-                            version: wanted,
-                            oldest,
-                            newest,
-                        });
-                    }
+                    None => return Err(no_such_version(config, versions, wanted)),
                 }
             }
         };
@@ -447,4 +438,10 @@ fn content_hash(data: &BTreeMap<quorate::types::DocumentKey, String>) -> String 
         write!(hex, "{byte:02x}").unwrap();
         hex
     })
+}
+
+fn no_such_version(config: &ConfigId, versions: &[Arc<ConfigRecord>], version: Version) -> Rejection {
+    let of = |record: Option<&Arc<ConfigRecord>>| record.map_or(Version::ZERO, |record| record.version);
+    let (oldest, newest) = (of(versions.first()), of(versions.last()));
+    Rejection::NoSuchVersion { config: config.clone(), version, oldest, newest }
 }

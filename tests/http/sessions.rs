@@ -1,0 +1,118 @@
+//! Sessions: how they begin, live and end, and what ends with them.
+
+use serde_json::json;
+use tokio::time::{Duration, Instant};
+
+use crate::fixture::{PATIENCE, Request, Service, contest};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_begins_is_kept_alive_is_read_and_ends() {
+    let service = Service::start().await;
+    let body = r#"{"ttlMs":3000,"client":"pod-a","metadata":{"zone":"a"}}"#;
+    let created = service.send(Request::post("/v1/sessions", body).json()).await.expect(201).json();
+    let session = created["session"].as_str().unwrap();
+    assert_eq!(created, json!({"session": session, "ttlMs": 3000, "validForMs": 2970}));
+    let cluster = service.send(Request::get("/v1/cluster")).await.json();
+    assert!(session.starts_with(&cluster["clusterId"].as_str().unwrap()[..8]), "{session} names its cluster");
+
+    let revision = service.coordinator.state().revision();
+    let path = format!("/v1/sessions/{session}");
+    let alive = service.send(Request::post(format!("{path}/keepalive"), "")).await.expect(200).json();
+    let valid = alive["validForMs"].as_u64().unwrap();
+    assert!((2970..=3200).contains(&valid), "{valid}");
+    assert_eq!(alive["holds"], json!([]));
+    assert_eq!(service.coordinator.state().revision(), revision, "a sign of life writes nothing");
+
+    let read = service.send(Request::get(&path)).await.expect(200).json();
+    assert_eq!(
+        (&read["ttlMs"], &read["client"], &read["metadata"]["zone"]),
+        (&json!(3000), &json!("pod-a"), &json!("a"))
+    );
+    let ended = service.send(Request::delete(format!("{path}?cause=client-exited"))).await.expect(200).json();
+    assert_eq!(ended["deleted"], true);
+    assert_eq!(service.send(Request::delete(&path)).await.expect(200).json()["deleted"], false);
+    for gone in [Request::get(&path), Request::post(format!("{path}/keepalive"), "")] {
+        let gone = service.send(gone).await.expect(410).json();
+        assert_eq!(
+            (&gone["type"], &gone["current"]["cause"]),
+            (&json!("https://quorate.io/problems/gone"), &json!("client-exited"))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_session_ends_after_its_time_and_one_that_is_kept_alive_does_not() {
+    let service = Service::start().await;
+    let (kept, silent) = (service.session(500).await, service.session(500).await);
+    let began = Instant::now();
+    let waiting = service.expired(&silent);
+    let keeping = async {
+        loop {
+            service.send(Request::post(format!("/v1/sessions/{kept}/keepalive"), "")).await.expect(200);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = waiting => {}
+        () = keeping => {}
+    }
+    // 505 from when it was granted, which was before `began`, by a scheduler that may be late but is never early.
+    assert!(began.elapsed() >= Duration::from_millis(400), "it has ended too early: {:?}", began.elapsed());
+    service.send(Request::get(format!("/v1/sessions/{kept}"))).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_bound_to_a_session_ends_with_it() {
+    let service = Service::start().await;
+    let (session, next) = (service.session(60_000).await, service.session(60_000).await);
+    service.send(Request::put(format!("/v1/kv/pods/a?session={session}"), "10.0.0.1")).await.expect(200);
+    service.send(Request::put("/v1/kv/pods/b", "10.0.0.2")).await.expect(200);
+    let acquire = |session: &str| contest("/v1/locks/default/disk/acquire", session, &json!({}));
+    let grant = service.send(acquire(&session)).await.expect(200).json();
+    let campaign = |session: &str| contest("/v1/elections/default/main/campaign", session, &json!({"waitMs": 0}));
+    service.send(campaign(&session)).await.expect(200);
+    service.send(campaign(&next)).await.expect(504);
+    let alive = service.send(Request::post(format!("/v1/sessions/{session}/keepalive"), "")).await.expect(200).json();
+    let holds: Vec<_> = alive["holds"].as_array().unwrap().iter().map(|hold| (&hold["kind"], &hold["name"])).collect();
+    assert_eq!(holds, [(&json!("election"), &json!("main")), (&json!("lock"), &json!("disk"))]);
+
+    service.send(Request::delete(format!("/v1/sessions/{session}"))).await.expect(200);
+    service.send(Request::get("/v1/kv/pods/a")).await.expect(404);
+    service.send(Request::get("/v1/kv/pods/b")).await.expect(200);
+    assert_eq!(service.send(Request::get("/v1/locks/default/disk")).await.json()["holders"], json!([]));
+    let election = service.send(Request::get("/v1/elections/default/main")).await.expect(200).json();
+    assert_eq!(election["leaders"][0]["session"], next);
+    assert_eq!(election["lastTransition"]["cause"], "session-ended");
+    assert!(election["leaders"][0]["fencingToken"].as_u64() > grant["fencingToken"].as_u64());
+    let refused = service.send(Request::put(format!("/v1/kv/pods/c?session={session}"), "x")).await.expect(410).json();
+    assert_eq!(refused["current"]["cause"], "session-ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_a_beginning_is_the_same_session() {
+    let service = Service::start().await;
+    let create = || Request::post("/v1/sessions", "{}").json().header("idempotency-key", "begin-1");
+    let first = service.send(create()).await.expect(201).json();
+    let again = service.send(create()).await.expect(201).json();
+    assert_eq!(first["session"], again["session"]);
+    assert_eq!(first["ttlMs"], 3000, "the usual");
+    let path = format!("/v1/sessions/{}", first["session"].as_str().unwrap());
+    service.send(Request::delete(path)).await.expect(200);
+    service.send(create()).await.expect(410);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_sessions_end_at_once_and_nobody_else_waits_for_them() {
+    let service = Service::start().await;
+    let created = (0..2000).map(|_| service.session(500));
+    let sessions: Vec<_> = futures::future::join_all(created).await;
+    let deadline = Instant::now() + PATIENCE;
+    while !service.coordinator.state().sessions().is_empty() {
+        service.send(Request::put("/v1/kv/a", "meanwhile")).await.expect(200);
+        assert!(Instant::now() < deadline, "{} sessions live still", service.coordinator.state().sessions().len());
+    }
+    service.send(Request::get(format!("/v1/sessions/{}", sessions[7]))).await.expect(410);
+    let told = service.registry.gather().into_iter().find(|family| family.name() == "quorate_sessions_ended_total");
+    let ended: f64 = told.unwrap().get_metric().iter().map(|metric| metric.get_counter().get_value()).sum();
+    assert!((ended - 2000.0).abs() < 0.5, "{ended}");
+}
