@@ -385,10 +385,8 @@ impl Walk {
                 };
                 self.event("leader", &wire::LeaderEvent { revision, prev_revision, leader: Some(leader) }, id)
             }
-            Change::Granted { contest, grant } => {
-                let state = self.api.coordinator.state();
-                let claim = state.contests().claim(contest, grant.session);
-                let leader = claim.map(|claim| leader_of(&self.api, grant, claim));
+            Change::Granted { grant, claim, .. } => {
+                let leader = Some(leader_of(&self.api, grant, claim));
                 let body = wire::ElectionEvent { revision, prev_revision, leader, lost: None, election: None };
                 self.event("granted", &body, id)
             }

@@ -870,7 +870,7 @@ pub struct Consumer {
 pub struct ElectionEvent {
     pub revision: u64,
     pub prev_revision: u64,
-    /// The leader that the event is about; absent in a snapshot, and when it has gone again.
+    /// The leader that an election has got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<ElectionLeader>,
     /// Whose grant has ended, and why.

@@ -81,7 +81,7 @@ impl SessionMetrics {
             Change::Lost { contest, cause, .. } => {
                 self.transitions.with_label_values(&[contest.kind.as_str(), cause.as_str()]).inc();
             }
-            Change::Granted { contest, grant } if contest.kind == ContestKind::Election => {
+            Change::Granted { contest, grant, .. } if contest.kind == ContestKind::Election => {
                 if let Some(millis) = leaderless_before(state, contest, grant.token) {
                     #[expect(clippy::cast_precision_loss, reason = "it is a time, not a count")]
                     self.leaderless_seconds.observe(millis as f64 / 1e3);

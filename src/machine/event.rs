@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::command::{ConfigId, ContestId, MemberRecord};
 use super::config::ConfigRecord;
-use super::contest::Grant;
+use super::contest::{ClaimRecord, Grant};
 use super::outcome::KeyMeta;
 use crate::encoding::DecodeError;
 use crate::types::{Key, Leadership, MemberId, Revision, SessionId, Term, Timestamp};
@@ -54,6 +54,7 @@ pub enum Change {
     Granted {
         contest: ContestId,
         grant: Grant,
+        claim: Arc<ClaimRecord>,
     },
     Lost {
         contest: ContestId,

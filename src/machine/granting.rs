@@ -1,5 +1,7 @@
 //! Who gets what, and who loses it: the only code that changes contests.
 
+use std::sync::Arc;
+
 use super::command::{ClaimLimits, ContestId, ContestKind, ElectionSpec, NewClaim, Otherwise, Permits};
 use super::contest::{ClaimRecord, ContestRecord, Contests, Grant, Place, Transition, UNCOUNTED};
 use super::event::{Cause, Change};
@@ -191,8 +193,9 @@ impl Contests {
             record.taken += claim.permits;
             record.waiting -= 1;
             let place = Place::Holding { token: grant.token, since: grant.since };
-            self.put_claim(contest, session, ClaimRecord { place, ..claim });
-            turn.changes.push(Change::Granted { contest: contest.clone(), grant });
+            let claim = ClaimRecord { place, ..claim };
+            self.put_claim(contest, session, claim.clone());
+            turn.changes.push(Change::Granted { contest: contest.clone(), grant, claim: Arc::new(claim) });
         }
         if contest.kind == ContestKind::Lock && record.taken == 0 {
             self.rows.remove(contest);

@@ -109,11 +109,11 @@ fn size_of_event(event: &Event) -> usize {
         Change::KeyPut { key, value, .. } => key.as_str().len() + value.len(),
         Change::KeyDeleted { key } => key.as_str().len(),
         Change::ConfigPut { record, .. } => record.data.iter().map(|(key, text)| key.as_str().len() + text.len()).sum(),
+        Change::Granted { claim, .. } => claim.metadata.iter().map(|(key, text)| key.len() + text.len()).sum(),
         Change::ConfigDeleted { .. }
         | Change::SessionCreated { .. }
         | Change::SessionEnded { .. }
         | Change::Waiting { .. }
-        | Change::Granted { .. }
         | Change::Lost { .. }
         | Change::Withdrawn { .. }
         | Change::ElectionSet { .. }

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use prometheus::Registry;
 use quorate::api::{Api, HttpMetrics, router};
 use quorate::coordinator::Coordinator;
+use quorate::duties;
 use quorate::raft::transport::{Inbox, Lane, Network, NetworkError, Peer};
 use quorate::raft::volume::DiskVolume;
 use quorate::raft::{Clock, Parts, Phase, RaftHandle, RaftRole, SnapshotThresholds};
@@ -93,6 +94,7 @@ impl Service {
         tokio::time::timeout(PATIENCE, leads).await.expect("it becomes the Raft leader").unwrap();
         let coordinator =
             Coordinator::start(raft, hub.clone(), clock, SessionSettings::default(), &registry, &tasks).unwrap();
+        duties::start(coordinator.clone(), &tasks);
         let api = Api::new(coordinator.clone(), HttpMetrics::register(&registry).unwrap(), tasks.clone());
         let router = router(api);
         let service = Self { router, hub, coordinator, registry, tasks, _failures: failures, _directory: directory };

@@ -1,5 +1,6 @@
 //! Sessions: how they begin, live and end, and what ends with them.
 
+use futures::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 
@@ -104,8 +105,8 @@ async fn a_retry_of_a_beginning_is_the_same_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_sessions_end_at_once_and_nobody_else_waits_for_them() {
     let service = Service::start().await;
-    let created = (0..2000).map(|_| service.session(500));
-    let sessions: Vec<_> = futures::future::join_all(created).await;
+    let created = (0..2000).map(|_| service.session(1000));
+    let sessions: Vec<_> = stream::iter(created).buffered(256).collect().await;
     let deadline = Instant::now() + PATIENCE;
     while !service.coordinator.state().sessions().is_empty() {
         service.send(Request::put("/v1/kv/a", "meanwhile")).await.expect(200);

@@ -2,12 +2,13 @@
 //! whatever was done each contest is looked at again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quorate::machine::command::{
     ClaimLimits, ConfigId, ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, NewClaim, NewSession,
     Otherwise, Permits, SilentSession,
 };
-use quorate::machine::contest::{Grant, Transition};
+use quorate::machine::contest::{ClaimRecord, Grant, Place, Transition};
 use quorate::machine::event::{Cause, Change};
 use quorate::machine::outcome::{Claimed, Effect, Rejection};
 use quorate::machine::session::SessionRecord;
@@ -179,8 +180,15 @@ impl<'a> Doing<'a> {
                 }
                 let grant = Grant { session, token, since: self.at };
                 contest.queue.retain(|(waiter, _)| *waiter != session);
+                let granted = Arc::new(ClaimRecord {
+                    candidate: claim.asked.candidate.clone(),
+                    priority: claim.asked.priority,
+                    permits: claim.permits,
+                    metadata: claim.asked.metadata.clone(),
+                    place: Place::Holding { token, since: grant.since },
+                });
                 contest.holders.push((grant, claim));
-                self.changes.push(Change::Granted { contest: id.clone(), grant });
+                self.changes.push(Change::Granted { contest: id.clone(), grant, claim: granted });
             }
         }
         self.holdings.contests.retain(|id, contest| id.kind == ContestKind::Election || !contest.holders.is_empty());

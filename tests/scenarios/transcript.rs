@@ -112,7 +112,7 @@ fn change(change: &Change) -> String {
         Change::SessionCreated { session } => format!("session {session} begins"),
         Change::SessionEnded { session, cause } => format!("session {session} ends: {cause}"),
         Change::Waiting { contest, session } => format!("session {session} waits for {contest}"),
-        Change::Granted { contest, grant } => format!("{contest} is {}", granted(grant)),
+        Change::Granted { contest, grant, .. } => format!("{contest} is {}", granted(grant)),
         Change::Lost { contest, grant, cause } => {
             format!("session {} loses {contest} by token {}: {cause}", grant.session, grant.token)
         }
