@@ -98,14 +98,16 @@ mod tests {
         let mut following = Box::pin(bells.clone().follow(hub.clone()));
         let soon = Duration::from_secs(1);
         assert!(timeout(soon, &mut following).await.is_err());
-        (one.rung().await, two.rung().await);
+        one.rung().await;
+        two.rung().await;
         hub.publish(ended(1, 1));
         assert!(timeout(soon, &mut following).await.is_err());
         one.rung().await;
         assert!(timeout(soon, two.rung()).await.is_err());
         hub.reset(Revision::new(9));
         assert!(timeout(soon, &mut following).await.is_err());
-        (one.rung().await, two.rung().await);
+        one.rung().await;
+        two.rung().await;
         drop((one, two));
         assert!(bells.bells().is_empty());
     }

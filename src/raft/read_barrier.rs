@@ -135,12 +135,13 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(10);
         let late = async {
             sleep(Duration::from_millis(500)).await;
-            futures::future::join_all((0..5).map(|number| rounds.join(vec![SessionId::new(number)], deadline))).await
+            futures::future::join_all((0..10_000).map(|number| rounds.join(vec![SessionId::new(number)], deadline)))
+                .await
         };
         let (early, late) = tokio::join!(rounds.join(Vec::new(), deadline), late);
         assert_eq!(early, Ok(Fresh { index: LogIndex::new(0), ending: Vec::new() }));
         let own = |number| Ok(Fresh { index: LogIndex::new(1), ending: vec![SessionId::new(number)] });
-        assert_eq!(late, (0..5).map(own).collect::<Vec<_>>(), "each is told of its own sessions only");
+        assert_eq!(late, (0..10_000).map(own).collect::<Vec<_>>(), "each is told of its own sessions only");
         assert_eq!(count.get(), 2);
     }
 

@@ -135,6 +135,15 @@ impl Service {
         created["session"].as_str().unwrap().to_owned()
     }
 
+    /// What a counter says, over all of its labels.
+    pub fn count(&self, counter: &str) -> u64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == counter).expect("there is such a metric");
+        let counts = family.get_metric().iter().map(|metric| metric.get_counter().get_value());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter counts whole things")]
+        counts.map(|count| count as u64).sum()
+    }
+
     /// Waits until a session has expired, without giving it a sign of life.
     pub async fn expired(&self, session: &str) {
         let deadline = Instant::now() + PATIENCE;

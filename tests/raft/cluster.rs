@@ -195,6 +195,13 @@ impl Cluster {
         &self.members[text].raft
     }
 
+    /// What a counter of a member says.
+    pub fn count(&self, text: &str, counter: &str) -> f64 {
+        let families = self.members[text].registry.gather();
+        let family = families.iter().find(|family| family.name() == counter).unwrap();
+        family.get_metric()[0].get_counter().get_value()
+    }
+
     /// Waits until a member's status is as wanted.
     pub async fn status(&self, text: &str, wanted: impl Fn(&RaftStatus) -> bool) -> Arc<RaftStatus> {
         let mut changes = self.raft(text).status_changes();

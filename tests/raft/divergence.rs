@@ -92,9 +92,7 @@ async fn stops(cluster: &mut Cluster, broken: &str) {
 }
 
 fn mismatches(cluster: &Cluster, member: &str) -> f64 {
-    let families = cluster.members[member].registry.gather();
-    let family = families.iter().find(|family| family.name() == "quorate_digest_mismatches_total").unwrap();
-    family.get_metric()[0].get_counter().get_value()
+    cluster.count(member, "quorate_digest_mismatches_total")
 }
 
 /// Replaces a text in the newest snapshot by another of the same length, and makes the record's checksum right again.

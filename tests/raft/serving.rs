@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+use quorate::machine::command::{Action, Author, Command, Metadata, NewSession};
 use quorate::raft::{Phase, ProposeError, SnapshotThresholds, Unavailable};
 use quorate::tasks::{Exit, Tasks};
-use quorate::types::MemberId;
+use quorate::types::{MemberId, SessionId, Timestamp, Ttl};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -194,14 +196,29 @@ async fn many_reads_share_few_rounds() {
     let cluster = Cluster::founded(&NAMES).await;
     let leader = cluster.leader().await;
     let reads = (0..400).map(|_| cluster.raft(&leader).read(soon()));
-    for read in futures::future::join_all(reads).await {
+    for read in join_all(reads).await {
         read.unwrap();
     }
-    let gathered = cluster.members[&leader].registry.gather();
-    let total = |wanted: &str| {
-        let family = gathered.iter().find(|family| family.name() == wanted).unwrap();
-        family.get_metric()[0].get_counter().get_value()
-    };
-    let (reads, rounds) = (total("quorate_linearizable_reads_total"), total("quorate_read_rounds_total"));
+    let [reads, rounds] = ["quorate_linearizable_reads_total", "quorate_read_rounds_total"]
+        .map(|counter| cluster.count(&leader, counter));
     assert!(reads >= 400.0 && rounds < 100.0, "{reads} reads in {rounds} rounds");
+}
+
+/// On one thread, so that all of them wait before a round can end.
+#[tokio::test]
+async fn ten_thousand_signs_of_life_that_wait_at_once_share_a_few_rounds() {
+    let cluster = Cluster::founded(&NAMES).await;
+    let session = NewSession { ttl: Ttl::from_millis(60_000).unwrap(), client: None, metadata: Metadata::new() };
+    let action = Action::CreateSession { session, limit: 1 };
+    let command = Command { at: Timestamp::from_millis(1), author: Author::Client(None), action };
+    cluster.raft("a").propose(command, soon()).await.unwrap();
+    let rounds = || NAMES.map(|text| cluster.count(text, "quorate_read_rounds_total")).iter().sum::<f64>();
+    for text in [cluster.leader().await, cluster.follower().await] {
+        let (before, deadline) = (rounds(), soon());
+        let calls = (0..10_000).map(|_| cluster.raft(&text).keep_alive(SessionId::new(1), deadline));
+        let states = tokio::task::unconstrained(join_all(calls)).await;
+        assert!(states.into_iter().all(|state| state.is_ok_and(|state| state.sessions().len() == 1)));
+        let more = rounds() - before;
+        assert!((1.0..=20.0).contains(&more), "{more} rounds for the calls of {text}");
+    }
 }
