@@ -142,7 +142,8 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         .any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Resign, or leave the queue; the next candidate is granted in the same commit.
+/// Resign, or leave the queue; the next candidate is granted in the same commit. One whose outcome is unknown may still come
+/// about: send it again with its token until the outcome is known, before the same session campaigns again.
 #[utoipa::path(
     post, path = "/v1/elections/{namespace}/{name}/resign", tag = "elections",
     params(

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::COMMAND;
 use crate::coordinator::{Attendance, Coordinator};
@@ -36,14 +36,15 @@ pub(super) async fn serve(coordinator: &Coordinator, leadership: Leadership) {
             sleep_until(deadlines.next().map_or(now + NOTICED, |next| next.min(now + NOTICED))).await;
             continue;
         }
-        let action = Action::ExpireSessions(silent.clone());
-        let proposed = coordinator.propose_duty(leadership, action, now + COMMAND).await;
-        for SilentSession { session, .. } in &silent {
-            attendance.forget(*session);
-        }
-        if let Err(error) = proposed {
-            tracing::warn!(%error, %leadership, sessions = silent.len(), "silent sessions are not ended yet");
-            deadlines.put_off(&silent, Instant::now() + AGAIN);
+        let action = Action::ExpireSessions(silent.iter().map(|(_, silent)| *silent).collect());
+        match coordinator.propose_duty(leadership, action, now + COMMAND).await {
+            Ok(_) => silent.iter().for_each(|(_, silent)| attendance.forget(silent.session)),
+            // It may still come about, so nobody may be told that one of them lives until a proposal behind it has.
+            Err(error) => {
+                tracing::warn!(%error, %leadership, sessions = silent.len(), "silent sessions are not ended yet");
+                deadlines.put_back(&silent);
+                sleep(AGAIN).await;
+            }
         }
     }
 }
@@ -73,8 +74,9 @@ impl Deadlines {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// The sessions whose time is over and that were not heard of in it; from here on they are not heard any more.
-    fn silent(&mut self, state: &Machine, attendance: &Attendance, now: Instant) -> Vec<SilentSession> {
+    /// The sessions whose time is over, and when it was, if they were not heard of in it; from here on they are not heard
+    /// any more.
+    fn silent(&mut self, state: &Machine, attendance: &Attendance, now: Instant) -> Vec<(Instant, SilentSession)> {
         let mut silent = Vec::new();
         while let Some((at, session)) = self.by_time.first().copied().filter(|(at, _)| *at <= now) {
             if silent.len() == BATCH {
@@ -89,7 +91,10 @@ impl Deadlines {
             let began = at.checked_sub(patience).unwrap_or(at);
             match attendance.heard_after(session, began) {
                 Some(heard) => drop(self.by_time.insert((heard + patience, session))),
-                None => silent.push(SilentSession { session, overdue_ms: self.overdue(record.ttl, began, now) }),
+                None => {
+                    let overdue_ms = self.overdue(record.ttl, began, now);
+                    silent.push((at, SilentSession { session, overdue_ms }));
+                }
             }
         }
         silent
@@ -101,8 +106,9 @@ impl Deadlines {
         u64::try_from(now.saturating_duration_since(stopped).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn put_off(&mut self, silent: &[SilentSession], until: Instant) {
-        self.by_time.extend(silent.iter().map(|SilentSession { session, .. }| (until, *session)));
+    /// What could not be ended.
+    fn put_back(&mut self, silent: &[(Instant, SilentSession)]) {
+        self.by_time.extend(silent.iter().map(|(at, silent)| (*at, silent.session)));
     }
 }
 
@@ -125,8 +131,8 @@ mod tests {
         machine
     }
 
-    fn ids(silent: &[SilentSession]) -> Vec<u64> {
-        silent.iter().map(|silent| silent.session.get()).collect()
+    fn ids(silent: &[(Instant, SilentSession)]) -> Vec<u64> {
+        silent.iter().map(|(_, silent)| silent.session.get()).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -141,24 +147,24 @@ mod tests {
         assert_eq!(ids(&deadlines.silent(&state, &attendance, at(1010))), [0; 0], "it was heard of");
         assert_eq!(deadlines.next(), Some(at(1910)));
         let silent = deadlines.silent(&state, &attendance, at(1930));
-        assert_eq!(silent, [SilentSession { session: SessionId::new(1), overdue_ms: 40 }]);
+        assert_eq!(silent, [(at(1910), SilentSession { session: SessionId::new(1), overdue_ms: 40 })]);
         assert_eq!(attendance.hear(&[SessionId::new(1)], at(1931)), [SessionId::new(1)], "it comes too late");
         assert_eq!(ids(&deadlines.silent(&state, &attendance, at(2020))), [2]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_could_not_be_proposed_is_tried_again_unless_it_was_heard_of_meanwhile() {
+    async fn what_may_come_about_still_is_tried_again_and_not_heard_of_meanwhile() {
         let (state, attendance, start) = (state(&[1000, 1000]), Attendance::default(), Instant::now());
         let mut deadlines = Deadlines::new(ClockDrift::USUAL);
         deadlines.notice(&state, start);
         let at = |millis| start + Duration::from_millis(millis);
         let silent = deadlines.silent(&state, &attendance, at(1010));
         assert_eq!(ids(&silent), [1, 2]);
-        silent.iter().for_each(|silent| attendance.forget(silent.session));
-        deadlines.put_off(&silent, at(1210));
-        attendance.hear(&[SessionId::new(2)], at(1100));
-        assert_eq!(ids(&deadlines.silent(&state, &attendance, at(1210))), [1]);
-        assert_eq!(deadlines.next(), Some(at(2110)));
+        deadlines.put_back(&silent);
+        assert_eq!(attendance.hear(&[SessionId::new(2)], at(1100)), [SessionId::new(2)]);
+        let again = deadlines.silent(&state, &attendance, at(1210));
+        assert_eq!(ids(&again), [1, 2]);
+        assert_eq!(again[0].1.overdue_ms, 220, "it counts from the deadline of its client");
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,6 +30,7 @@ const BUGS: &[Planted] = &[
     Planted { patch: "leader-restore", caught_by: &["linearizable"] },
     Planted { patch: "snapshot-without-rename", caught_by: &["survival"] },
     Planted { patch: "duty-in-a-later-leadership", caught_by: &["duty-in-its-leadership"] },
+    Planted { patch: "expiry-too-early", caught_by: &["kept", "exclusion"] },
 ];
 
 #[test]

@@ -165,6 +165,7 @@ async fn attempt(member: &Running, key: &str, call: Call, padding: usize, write:
         },
         Err(error) => match error.happened() {
             Happened::No => Attempt::Refused,
+            Happened::Yes => unreachable!("only a claim that waits is done and not over: {error}"),
             Happened::Unknown => Attempt::Unknown,
         },
     }

@@ -10,6 +10,7 @@ use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use prometheus::Registry;
 use quorate::coordinator::Coordinator;
+use quorate::duties;
 use quorate::machine::keys::KeyRange;
 use quorate::raft::{Parts, Phase, RaftHandle, SnapshotThresholds};
 use quorate::settings::{SessionSettings, Timing};
@@ -20,6 +21,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
+use crate::candidate::Reigns;
 use crate::clock::SimClock;
 use crate::counts::Counts;
 use crate::disk::Disk;
@@ -40,6 +42,7 @@ pub struct Cluster {
     pub trace: Trace,
     pub recorder: Recorder,
     pub ledger: Ledger,
+    pub reigns: Reigns,
     pub violations: Violations,
     start: Instant,
     members: Mutex<Vec<Member>>,
@@ -96,6 +99,7 @@ impl Cluster {
             trace: trace.clone(),
             recorder: Recorder::default(),
             ledger: Ledger::new(&violations),
+            reigns: Reigns::default(),
             violations,
             start: Instant::now(),
             members: Mutex::new((0..SIZE).map(|_| Member::default()).collect()),
@@ -179,6 +183,7 @@ impl Cluster {
                         &tasks,
                     )
                     .expect("the metrics are declared once");
+                    duties::start(coordinator.clone(), &tasks);
                     let running = Running { number: member, life: life.clone(), raft, coordinator, hub, tasks };
                     cluster.observe(&running);
                     cluster.members()[member].running = Some(running);

@@ -43,6 +43,8 @@ counters! {
         leaderships,
         duties_done,
         duties_superseded,
+        reigns,
+        reigns_to_the_deadline,
         operations,
         unknown_operations,
         events,

@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "counts, and the trace of a replayed seed")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod candidate;
 mod client;
 mod clock;
 mod cluster;

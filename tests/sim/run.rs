@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, RngSeed};
 use tokio::time::{Instant, sleep};
 
+use crate::candidate::Candidate;
 use crate::client::{Client, do_duties};
 use crate::cluster::{Cluster, Running};
 use crate::counts::Counts;
@@ -27,6 +28,7 @@ use crate::trace::Trace;
 use crate::violation::{Check, Violation};
 
 const CLIENTS: usize = 4;
+const CANDIDATES: usize = 5;
 
 /// How long things fail, and how long the cluster may take to serve again afterwards.
 const RAGE: Duration = Duration::from_secs(6);
@@ -70,6 +72,13 @@ async fn simulate(seed: u64, print: bool) -> Report {
             DeterministicRng::<TokioRuntime>::spawn(async move { working.outlives(client.work()).await })
         })
         .collect();
+    let candidates: Vec<_> = (0..CANDIDATES)
+        .map(|number| {
+            let candidate = Candidate::new(number, &cluster, SmallRng::from_rng(&mut rng));
+            let working = working.clone();
+            DeterministicRng::<TokioRuntime>::spawn(async move { working.outlives(candidate.campaign_on()).await })
+        })
+        .collect();
     let (duties, still_working) = (do_duties(Arc::clone(&cluster), SmallRng::from_rng(&mut rng)), working.clone());
     let duties = DeterministicRng::<TokioRuntime>::spawn(async move { still_working.outlives(duties).await });
     let mut nemesis = Nemesis::new(&cluster, SmallRng::from_rng(&mut rng));
@@ -77,7 +86,7 @@ async fn simulate(seed: u64, print: bool) -> Report {
     nemesis.make_peace();
     sleep(Duration::from_millis(500)).await;
     working.end();
-    for task in clients.into_iter().chain([duties]) {
+    for task in clients.into_iter().chain(candidates).chain([duties]) {
         task.await.expect("a client never panics");
     }
     settle(&cluster).await;
@@ -152,6 +161,7 @@ fn judge(cluster: &Cluster) {
         }
     }
     cluster.ledger.judge(&operations);
+    cluster.reigns.judge(&cluster.violations);
 }
 
 fn report(cluster: &Cluster) -> Report {
@@ -162,6 +172,7 @@ fn report(cluster: &Cluster) -> Report {
     let mut counts = cluster.counts();
     counts.operations = operations.len() as u64;
     counts.unknown_operations = operations.iter().filter(|operation| operation.returned.is_none()).count() as u64;
+    counts.reigns = cluster.reigns.count();
     counts.events = cluster.trace.events();
     cluster.ledger.count(&mut counts);
     Report {

@@ -24,6 +24,12 @@ pub enum Check {
     Reads,
     /// A vote that was given is there after a power loss.
     VoteKept,
+    /// Two candidates never lead one election at a time, each by its own clock.
+    Exclusion,
+    /// Fencing tokens only grow.
+    TokenOrder,
+    /// A session, and what it holds, lives for as long as its client was told.
+    Kept,
     /// A duty's command takes effect only while its leadership is the newest.
     DutyInItsLeadership,
     /// A member ends only when its disk fails, and comes back from whatever a power loss leaves.
@@ -44,6 +50,9 @@ impl fmt::Display for Check {
             Self::Invariants => "invariants",
             Self::Reads => "reads",
             Self::VoteKept => "vote-kept",
+            Self::Exclusion => "exclusion",
+            Self::TokenOrder => "token-order",
+            Self::Kept => "kept",
             Self::DutyInItsLeadership => "duty-in-its-leadership",
             Self::Survival => "survival",
             Self::Liveness => "liveness",
