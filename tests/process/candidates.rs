@@ -19,7 +19,7 @@ use crate::trio::{SIZE, Trio, wait_for};
 
 const ELECTIONS: usize = 20;
 const CANDIDATES: usize = 3;
-const TTL: Duration = Duration::from_secs(3);
+const TTL_MS: u64 = 3000;
 
 /// Between two signs of life of a leader.
 const BEAT: Duration = Duration::from_millis(300);
@@ -136,7 +136,7 @@ impl Candidate {
     async fn begin(&mut self) -> Option<Session> {
         while !self.is_over() {
             let sent = Instant::now();
-            let answer = self.post("/v1/sessions", &json!({"ttlMs": TTL.as_millis() as u64})).await;
+            let answer = self.post("/v1/sessions", &json!({ "ttlMs": TTL_MS })).await;
             if let Some((StatusCode::CREATED, body)) = answer {
                 let name = body["session"].as_str().unwrap().to_owned();
                 return Some(Session { name, valid_until: sent + valid_for(&body) });
