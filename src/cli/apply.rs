@@ -1,4 +1,4 @@
-//! `quorate apply -f`: the ReplicatedConfig documents of files, written over HTTP.
+//! `quorate apply -f`: the `ReplicatedConfig` documents of files, written over HTTP. Elections are set by resources only.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{Failure, connect};
 use crate::api::wire::PutConfig;
 use crate::client::{Client, ClientError};
 use crate::machine::command::ConfigDocument;
-use crate::operator::documents::{self, Declared, FileContent};
+use crate::operator::documents::{self, DeclaredConfig, FileContent};
 use crate::operator::folder;
 use crate::settings::args::ApplyArgs;
 
@@ -30,7 +30,14 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
     for path in &args.filename {
         let content = read(path)?;
         wrong.extend(content.problems.iter().map(ToString::to_string));
-        for declared in &content.declared {
+        for election in &content.elections {
+            let what = format!(
+                "{} cannot be set over HTTP: apply its resource, or put it into the members' folder",
+                election.id
+            );
+            wrong.push(election.place.problem(what).to_string());
+        }
+        for declared in &content.configs {
             match put(&client, declared).await {
                 Ok(done) => applied.push(done),
                 // What is not valid or not allowed stops no other; without a cluster there is nothing to go on with.
@@ -60,20 +67,21 @@ fn read(path: &Path) -> Result<FileContent, Failure> {
     let mut all = FileContent::default();
     for file in folder::files(path).with_context(|| path.display().to_string()).map_err(Failure::failed)? {
         let content = of_file(&file)?;
-        all.declared.extend(content.declared);
+        all.configs.extend(content.configs);
+        all.elections.extend(content.elections);
         all.problems.extend(content.problems);
     }
     Ok(all)
 }
 
-async fn put(client: &Client, declared: &Declared) -> Result<Applied, ClientError> {
-    let ConfigDocument { data, history_limit, rollback_to } = &declared.document;
+async fn put(client: &Client, declared: &DeclaredConfig) -> Result<Applied, ClientError> {
+    let ConfigDocument { data, history_limit, rollback_to } = &declared.wanted;
     let config = PutConfig {
         data: data.iter().map(|(key, text)| (key.to_string(), text.clone())).collect(),
         history_limit: Some(*history_limit),
         rollback_to: rollback_to.map(|version| version.get()),
     };
-    let id = &declared.config;
+    let id = &declared.id;
     let put = client.put_config(&id.namespace, &id.name, &config).await?.body;
     Ok(Applied { config: id.to_string(), version: put.version, revision: put.revision, changed: put.changed })
 }

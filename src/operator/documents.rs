@@ -12,8 +12,10 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::resources::{API_VERSION, ReplicatedConfig, ReplicatedConfigSpec};
-use crate::machine::command::{ConfigDocument, ConfigId};
+use super::resources::{
+    API_VERSION, Invalid, LeaderElection, LeaderElectionSpec, ReplicatedConfig, ReplicatedConfigSpec,
+};
+use crate::machine::command::{ConfigDocument, ConfigId, ContestId, ElectionSpec};
 use crate::operator::resources;
 
 /// Something that is wrong with what was declared, and where.
@@ -42,13 +44,16 @@ impl fmt::Display for Problem {
 
 /// A valid resource and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Declared {
+pub struct Declared<Id, Wanted> {
     /// Which Quorate cluster it is for.
     pub cluster: String,
-    pub config: ConfigId,
-    pub document: ConfigDocument,
+    pub id: Id,
+    pub wanted: Wanted,
     pub place: Place,
 }
+
+pub type DeclaredConfig = Declared<ConfigId, ConfigDocument>;
+pub type DeclaredElection = Declared<ContestId, ElectionSpec>;
 
 /// Where a resource stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +73,8 @@ impl Place {
 /// What one file says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FileContent {
-    pub declared: Vec<Declared>,
+    pub configs: Vec<DeclaredConfig>,
+    pub elections: Vec<DeclaredElection>,
     pub problems: Vec<Problem>,
     /// The texts of the documents that are wrong: whatever they may be about must be left as it is.
     pub broken: Vec<String>,
@@ -79,8 +85,8 @@ pub fn read(file: &Path, text: &str) -> FileContent {
     let mut content = FileContent::default();
     for (number, (line, document)) in (1..).zip(split(text)) {
         let place = Place { file: file.to_owned(), document: number, line };
-        match read_document(document, &place) {
-            Ok(declared) => content.declared.push(declared),
+        match content.read_document(document, &place) {
+            Ok(()) => {}
             Err(problems) => {
                 content.problems.extend(problems);
                 content.broken.push(document.to_owned());
@@ -121,29 +127,47 @@ fn skip_lines(text: &str, count: usize) -> &str {
     &text[skipped..]
 }
 
-fn read_document(text: &str, place: &Place) -> Result<Declared, Vec<Problem>> {
-    let head: Head = parse(text, place)?;
-    if head.api_version != API_VERSION || head.kind != "ReplicatedConfig" {
-        let what = format!(
-            "{:?} of {:?} is not known; allowed: kind ReplicatedConfig of apiVersion {API_VERSION}",
-            head.kind, head.api_version
-        );
-        return Err(vec![place.problem(what)]);
-    }
-    let resource: Document = parse(text, place)?;
-    let resource = resource.into_resource();
-    match resource.accept() {
-        Ok((config, document)) => {
-            Ok(Declared { cluster: resource.spec.cluster, config, document, place: place.clone() })
+impl FileContent {
+    fn read_document(&mut self, text: &str, place: &Place) -> Result<(), Vec<Problem>> {
+        let head: Head = parse(text, place)?;
+        let known = head.api_version == API_VERSION;
+        match head.kind.as_str() {
+            "ReplicatedConfig" if known => {
+                let Document { metadata, spec: Config(spec), .. } = parse(text, place)?;
+                let cluster = spec.cluster.clone();
+                let resource = ReplicatedConfig { metadata: metadata.into_meta(), spec };
+                self.configs.push(declared(cluster, resource.accept(), text, place)?);
+            }
+            "LeaderElection" if known => {
+                let Document { metadata, spec: Election(spec), .. } = parse(text, place)?;
+                let cluster = spec.cluster.clone();
+                let resource = LeaderElection { metadata: metadata.into_meta(), spec };
+                self.elections.push(declared(cluster, resource.accept(), text, place)?);
+            }
+            _ => {
+                let what = format!(
+                    "{:?} of {:?} is not known; allowed: kind ReplicatedConfig or LeaderElection of apiVersion {API_VERSION}",
+                    head.kind, head.api_version
+                );
+                return Err(vec![place.problem(what)]);
+            }
         }
-        Err(invalid) => {
-            let problem = |invalid: resources::Invalid| {
-                let line = place.line + line_of(text, &invalid.path);
-                Problem { line: Some(line), ..place.problem(invalid.to_string()) }
-            };
-            Err(invalid.into_iter().map(problem).collect())
-        }
+        Ok(())
     }
+}
+
+fn declared<Id, Wanted>(
+    cluster: String,
+    accepted: Result<(Id, Wanted), Vec<Invalid>>,
+    text: &str,
+    place: &Place,
+) -> Result<Declared<Id, Wanted>, Vec<Problem>> {
+    let problem = |invalid: Invalid| {
+        let line = place.line + line_of(text, &invalid.path);
+        Problem { line: Some(line), ..place.problem(invalid.to_string()) }
+    };
+    let (id, wanted) = accepted.map_err(|invalid| invalid.into_iter().map(problem).collect::<Vec<_>>())?;
+    Ok(Declared { cluster, id, wanted, place: place.clone() })
 }
 
 fn parse<'de, T: Deserialize<'de>>(text: &'de str, place: &Place) -> Result<T, Vec<Problem>> {
@@ -195,14 +219,19 @@ struct Head {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "some fields are only checked")]
-struct Document {
+struct Document<Spec> {
     api_version: String,
     kind: String,
     metadata: Metadata,
-    #[serde(with = "StrictSpec")]
-    spec: ReplicatedConfigSpec,
+    spec: Spec,
     status: Option<serde::de::IgnoredAny>,
 }
+
+#[derive(Deserialize)]
+struct Config(#[serde(with = "StrictConfig")] ReplicatedConfigSpec);
+
+#[derive(Deserialize)]
+struct Election(#[serde(with = "StrictElection")] LeaderElectionSpec);
 
 /// Metadata as people write it, and what `kubectl get -o yaml` adds.
 #[derive(Deserialize)]
@@ -229,7 +258,7 @@ struct Metadata {
 /// [`ReplicatedConfigSpec`], read strictly. The compiler keeps the fields of both the same.
 #[derive(Deserialize)]
 #[serde(remote = "ReplicatedConfigSpec", rename_all = "camelCase", deny_unknown_fields)]
-struct StrictSpec {
+struct StrictConfig {
     #[serde(default = "resources::default_cluster", deserialize_with = "text")]
     cluster: String,
     #[serde(default, deserialize_with = "texts")]
@@ -242,11 +271,21 @@ struct StrictSpec {
     rollback_to: Option<i64>,
 }
 
-impl Document {
-    fn into_resource(self) -> ReplicatedConfig {
-        let metadata =
-            ObjectMeta { name: Some(self.metadata.name), namespace: self.metadata.namespace, ..ObjectMeta::default() };
-        ReplicatedConfig { metadata, spec: self.spec }
+/// [`LeaderElectionSpec`], read strictly.
+#[derive(Deserialize)]
+#[serde(remote = "LeaderElectionSpec", rename_all = "camelCase", deny_unknown_fields)]
+struct StrictElection {
+    #[serde(default = "resources::default_cluster", deserialize_with = "text")]
+    cluster: String,
+    #[serde(default = "resources::default_seats")]
+    seats: i32,
+    #[serde(default, deserialize_with = "optional_text")]
+    session_ttl: Option<String>,
+}
+
+impl Metadata {
+    fn into_meta(self) -> ObjectMeta {
+        ObjectMeta { name: Some(self.name), namespace: self.namespace, ..ObjectMeta::default() }
     }
 }
 
@@ -345,10 +384,10 @@ mod tests {
         );
         let content = read(Path::new("web.yaml"), &text);
         assert_eq!(content.problems, []);
-        let names: Vec<_> = content.declared.iter().map(|declared| declared.config.to_string()).collect();
+        let names: Vec<_> = content.configs.iter().map(|declared| declared.id.to_string()).collect();
         assert_eq!(names, ["default/web", "shop/web"]);
         let places: Vec<_> =
-            content.declared.iter().map(|declared| (declared.place.document, declared.place.line)).collect();
+            content.configs.iter().map(|declared| (declared.place.document, declared.place.line)).collect();
         assert_eq!(places, [(1, 3), (2, 12)]);
     }
 
@@ -401,7 +440,7 @@ mod tests {
             GOOD.replace("web", "good")
         );
         let content = read(Path::new("web.yaml"), &text);
-        let names: Vec<_> = content.declared.iter().map(|declared| declared.config.name.as_str()).collect();
+        let names: Vec<_> = content.configs.iter().map(|declared| declared.id.name.as_str()).collect();
         assert_eq!(names, ["web", "good"]);
         assert_eq!(content.problems.len(), 1, "{:?}", content.problems);
         assert_eq!(content.problems[0].document, Some(2));
@@ -420,6 +459,26 @@ mod tests {
             "{:?}",
             problems(&text)
         );
+    }
+
+    #[test]
+    fn an_election_stands_beside_configs_and_is_read_as_strictly() {
+        let head = GOOD.replace("ReplicatedConfig", "LeaderElection");
+        let content = read(
+            Path::new("web.yaml"),
+            &format!("{GOOD}spec: {{}}\n---\n{head}spec:\n  seats: 3\n  sessionTtl: 10s\n"),
+        );
+        assert_eq!(content.problems, []);
+        assert_eq!((content.configs.len(), content.elections[0].wanted.seats), (1, 3));
+        for (spec, expected) in [
+            ("seats: 0", "line 6: spec.seats: it must be between 1 and 1000"),
+            ("sessionTtl: 10", "spec.sessionTtl: a number where a text must be"),
+            ("sessionTtl: 1ms", "line 6: spec.sessionTtl: \"1ms\" is not allowed; allowed: 500ms to 24h"),
+            ("seat: 1", "unknown field `seat`, expected one of `cluster`, `seats`, `sessionTtl`"),
+        ] {
+            let problems = problems(&format!("{head}spec:\n  {spec}\n"));
+            assert!(problems[0].contains(expected), "{problems:?}");
+        }
     }
 
     #[test]
@@ -447,7 +506,7 @@ mod tests {
             laughs,
         ] {
             let content = read(Path::new("web.yaml"), text);
-            assert_eq!(content.declared, []);
+            assert_eq!(content.configs, []);
         }
     }
 }

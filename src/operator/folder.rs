@@ -2,7 +2,9 @@
 //!
 //! Only the files right inside the folder that end in `.yaml` or `.yml` count; hidden files are what editors leave around.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use super::documents::{self, Problem};
+use super::documents::{self, Declared, Problem};
 use super::plan::Desired;
 
 /// A larger file is not configuration: four documents of the largest size fit.
@@ -73,30 +75,43 @@ impl FolderContent {
     fn add_documents(&mut self, file: documents::FileContent, cluster: &str) {
         self.problems.extend(file.problems);
         self.desired.unclear.texts.extend(file.broken);
-        for declared in file.declared.into_iter().filter(|declared| declared.cluster == cluster) {
-            match self.desired.configs.entry(declared.config.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(declared);
-                }
-                Entry::Occupied(first) => {
-                    let first = &first.get().place;
-                    let what = format!(
-                        "{} is declared already in {}, document {}, line {}, which counts: declare it once",
-                        declared.config,
-                        first.file.display(),
-                        first.document,
-                        first.line
-                    );
-                    self.problems.push(declared.place.problem(what));
-                }
-            }
-        }
+        let Desired { configs, elections, .. } = &mut self.desired;
+        self.problems.extend(declare(configs, file.configs, cluster));
+        self.problems.extend(declare(elections, file.elections, cluster));
     }
 
     fn add_unreadable(&mut self, path: &Path, what: &str) {
         self.desired.unclear.anything = true;
         self.problems.push(Problem { file: path.to_owned(), document: None, line: None, what: what.to_owned() });
     }
+}
+
+/// Adds what is declared for this cluster; gives what was declared before.
+fn declare<Id: Ord + Clone + Display, Wanted>(
+    known: &mut BTreeMap<Id, Declared<Id, Wanted>>,
+    more: Vec<Declared<Id, Wanted>>,
+    cluster: &str,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for declared in more.into_iter().filter(|declared| declared.cluster == cluster) {
+        match known.entry(declared.id.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(declared);
+            }
+            Entry::Occupied(first) => {
+                let first = &first.get().place;
+                let what = format!(
+                    "{} is declared already in {}, document {}, line {}, which counts: declare it once",
+                    declared.id,
+                    first.file.display(),
+                    first.document,
+                    first.line
+                );
+                problems.push(declared.place.problem(what));
+            }
+        }
+    }
+    problems
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -205,7 +220,7 @@ mod tests {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let content = read(&examples, "default");
         assert_eq!(content.problems, []);
-        assert_eq!(content.desired.configs.len(), 4);
+        assert_eq!((content.desired.configs.len(), content.desired.elections.len()), (4, 2));
     }
 
     #[test]

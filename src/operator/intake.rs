@@ -11,9 +11,9 @@ use tracing::{info, warn};
 
 use super::documents::Problem;
 use super::folder::{self, FolderChanges, FolderContent};
-use super::plan::{Desired, Plan, plan};
+use super::plan::{Desired, Plan, ResourceId, plan};
 use crate::coordinator::{Coordinator, CoordinatorError, Written};
-use crate::machine::command::{Action, ConfigId};
+use crate::machine::command::Action;
 use crate::machine::outcome::Effect;
 use crate::settings::Resources;
 use crate::types::Leadership;
@@ -72,13 +72,13 @@ impl Told {
 
 /// What was gone when last looked.
 #[derive(Debug, Default)]
-struct Gone(BTreeSet<ConfigId>);
+struct Gone(BTreeSet<ResourceId>);
 
 impl Gone {
     /// Takes the deletes of what was there at the last look out of the plan; whether there were any.
     fn set_aside_what_is_new(&mut self, todo: &mut Plan) -> bool {
         let gone: BTreeSet<_> = todo.deletes.keys().cloned().collect();
-        todo.deletes.retain(|config, _| self.0.contains(config));
+        todo.deletes.retain(|resource, _| self.0.contains(resource));
         let unsure = gone.len() > todo.deletes.len();
         self.0 = gone;
         unsure
@@ -117,20 +117,20 @@ impl<'a> Intake<'a> {
 
     async fn act(&mut self, content: FolderContent) -> Next {
         let FolderContent { desired, mut problems } = content;
-        let mut todo = plan(&desired, self.coordinator.state().configs());
+        let mut todo = plan(&desired, &self.coordinator.state());
         let unsure = self.gone.set_aside_what_is_new(&mut todo);
         let results = self.propose(todo).await;
         let mut again = false;
-        for (config, result) in results {
+        for (resource, result) in results {
             match result {
-                Ok(written) => log_done(&config, &written.effect),
+                Ok(written) => log_done(&resource, &written.effect),
                 Err(CoordinatorError::Rejected { rejection, .. }) => {
-                    if let Some(declared) = desired.configs.get(&config) {
-                        problems.push(declared.place.problem(rejection.to_string()));
+                    if let Some(place) = desired.place(&resource) {
+                        problems.push(place.problem(rejection.to_string()));
                     }
                 }
                 Err(error) => {
-                    warn!(%config, %error, "a resource is not replicated yet; it is tried again");
+                    warn!(%resource, %error, "a resource is not replicated yet; it is tried again");
                     again = true;
                 }
             }
@@ -143,11 +143,11 @@ impl<'a> Intake<'a> {
         }
     }
 
-    async fn propose(&self, todo: Plan) -> BTreeMap<ConfigId, Result<Written<Effect>, CoordinatorError>> {
+    async fn propose(&self, todo: Plan) -> BTreeMap<ResourceId, Result<Written<Effect>, CoordinatorError>> {
         let actions = todo.puts.into_iter().chain(todo.deletes);
-        let propose = |(config, action): (ConfigId, Action)| async {
+        let propose = |(resource, action): (ResourceId, Action)| async {
             let deadline = Instant::now() + PATIENCE;
-            (config, self.coordinator.propose_duty(self.leadership, action, deadline).await)
+            (resource, self.coordinator.propose_duty(self.leadership, action, deadline).await)
         };
         stream::iter(actions.map(propose)).buffer_unordered(IN_FLIGHT).collect().await
     }
@@ -170,12 +170,13 @@ fn nothing_known() -> Desired {
     desired
 }
 
-fn log_done(config: &ConfigId, effect: &Effect) {
+fn log_done(resource: &ResourceId, effect: &Effect) {
     match effect {
         Effect::ConfigPut { version, revision, changed: true } => {
-            info!(%config, %version, %revision, "replicated what a resource declares");
+            info!(%resource, %version, %revision, "replicated what a resource declares");
         }
-        Effect::ConfigDeleted { existed: true } => info!(%config, "deleted what no resource declares any more"),
+        Effect::ConfigDeleted { existed: true } => info!(%resource, "deleted what no resource declares any more"),
+        Effect::ElectionSet => info!(%resource, "set as its resource says, or as without one"),
         Effect::ConfigPut { changed: false, .. }
         | Effect::ConfigDeleted { existed: false }
         | Effect::ClusterFounded
@@ -191,7 +192,6 @@ fn log_done(config: &ConfigId, effect: &Effect) {
         | Effect::Claimed(_)
         | Effect::Released { .. }
         | Effect::Revoked { .. }
-        | Effect::ElectionSet
         | Effect::RequestsForgotten { .. }
         | Effect::Compacted { .. } => {}
     }
@@ -200,7 +200,7 @@ fn log_done(config: &ConfigId, effect: &Effect) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::command::ConfigCondition;
+    use crate::machine::command::{ConfigCondition, ConfigId};
     use crate::operator::documents::Place;
     use crate::types::{ConfigName, Namespace};
 
@@ -208,7 +208,7 @@ mod tests {
         let deletes = names.iter().map(|name| {
             let namespace = Namespace::new("default").expect("a label");
             let config = ConfigId { namespace, name: ConfigName::new(*name).expect("a name") };
-            (config.clone(), Action::DeleteConfig { config, only_if: ConfigCondition::Always })
+            (ResourceId::Config(config.clone()), Action::DeleteConfig { config, only_if: ConfigCondition::Always })
         });
         Plan { puts: BTreeMap::new(), deletes: deletes.collect() }
     }

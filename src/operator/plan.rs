@@ -1,16 +1,19 @@
 //! Pure: what is declared and what the cluster holds become the commands that make them equal.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use super::documents::Declared;
-use crate::machine::Configs;
-use crate::machine::command::{Action, ConfigCondition, ConfigDocument, ConfigId};
+use super::documents::{Declared, DeclaredConfig, DeclaredElection, Place};
+use crate::machine::command::{Action, ConfigCondition, ConfigDocument, ConfigId, ContestId, ContestKind};
 use crate::machine::config::{ConfigOwner, ConfigRecord};
+use crate::machine::contest::Contests;
+use crate::machine::{Configs, Machine};
 
 /// Everything that is declared for this cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Desired {
-    pub configs: BTreeMap<ConfigId, Declared>,
+    pub configs: BTreeMap<ConfigId, DeclaredConfig>,
+    pub elections: BTreeMap<ContestId, DeclaredElection>,
     /// What cannot be read now, and may declare more.
     pub unclear: Unclear,
 }
@@ -25,40 +28,93 @@ pub struct Unclear {
 }
 
 impl Unclear {
-    /// Whether `config` may be declared in what cannot be read: its name stands there as a word. A member that has just
-    /// begun to lead knows no more than this of an earlier content, and so every member decides alike.
-    pub fn may_be_about(&self, config: &ConfigId) -> bool {
+    /// Whether something of that name may be declared in what cannot be read: the name stands there as a word. A member that
+    /// has just begun to lead knows no more than this of an earlier content, and so every member decides alike.
+    pub fn may_be_about(&self, name: &str) -> bool {
         let is_name = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.');
-        let names =
-            |text: &String| text.split(|character| !is_name(character)).any(|word| word == config.name.as_str());
+        let names = |text: &String| text.split(|character| !is_name(character)).any(|word| word == name);
         self.anything || self.texts.iter().any(names)
+    }
+}
+
+/// What a resource is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResourceId {
+    Config(ConfigId),
+    Election(ContestId),
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(config) => write!(f, "config {config}"),
+            Self::Election(election) => election.fmt(f),
+        }
+    }
+}
+
+impl Desired {
+    /// Where it is declared.
+    pub fn place(&self, resource: &ResourceId) -> Option<&Place> {
+        match resource {
+            ResourceId::Config(config) => self.configs.get(config).map(|declared| &declared.place),
+            ResourceId::Election(election) => self.elections.get(election).map(|declared| &declared.place),
+        }
     }
 }
 
 /// What has to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    pub puts: BTreeMap<ConfigId, Action>,
-    pub deletes: BTreeMap<ConfigId, Action>,
+    pub puts: BTreeMap<ResourceId, Action>,
+    pub deletes: BTreeMap<ResourceId, Action>,
 }
 
 /// The difference between what is desired and what there is. Configs that no resource owns are left alone until a resource
 /// of that name appears.
-pub fn plan(desired: &Desired, present: &Configs) -> Plan {
-    let missing = desired.configs.values().filter(|declared| !is_met(&declared.config, &declared.document, present));
-    let puts = missing.map(|declared| {
-        let (config, document) = (declared.config.clone(), declared.document.clone());
-        (config.clone(), Action::PutConfig { config, document, only_if: ConfigCondition::Always })
-    });
-    let excess = present.list(None).filter(|(config, record)| {
-        record.owner == ConfigOwner::Resource
-            && !desired.configs.contains_key(config)
-            && !desired.unclear.may_be_about(config)
-    });
-    let deletes = excess.map(|(config, _)| {
-        (config.clone(), Action::DeleteConfig { config: config.clone(), only_if: ConfigCondition::Always })
-    });
-    Plan { puts: puts.collect(), deletes: deletes.collect() }
+pub fn plan(desired: &Desired, present: &Machine) -> Plan {
+    let mut plan = Plan::default();
+    plan.configs(desired, present.configs());
+    plan.elections(desired, present.contests());
+    plan
+}
+
+impl Plan {
+    fn configs(&mut self, desired: &Desired, present: &Configs) {
+        let missing = desired.configs.values().filter(|declared| !is_met(&declared.id, &declared.wanted, present));
+        self.puts.extend(missing.map(|Declared { id, wanted, .. }| {
+            let (config, document) = (id.clone(), wanted.clone());
+            (ResourceId::Config(id.clone()), Action::PutConfig { config, document, only_if: ConfigCondition::Always })
+        }));
+        let excess = present.list(None).filter(|(config, record)| {
+            record.owner == ConfigOwner::Resource
+                && !desired.configs.contains_key(config)
+                && !desired.unclear.may_be_about(config.name.as_str())
+        });
+        self.deletes.extend(excess.map(|(config, _)| {
+            let delete = Action::DeleteConfig { config: config.clone(), only_if: ConfigCondition::Always };
+            (ResourceId::Config(config.clone()), delete)
+        }));
+    }
+
+    fn elections(&mut self, desired: &Desired, present: &Contests) {
+        let set = |ContestId { namespace, name, .. }: &ContestId, spec| Action::SetElection {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            spec,
+        };
+        let spec = |election: &ContestId| present.get(election).and_then(|record| record.spec);
+        let missing = desired.elections.values().filter(|declared| spec(&declared.id) != Some(declared.wanted));
+        self.puts.extend(
+            missing.map(|Declared { id, wanted, .. }| (ResourceId::Election(id.clone()), set(id, Some(*wanted)))),
+        );
+        let excess = present.list(ContestKind::Election, None).filter(|(election, record)| {
+            record.spec.is_some()
+                && !desired.elections.contains_key(election)
+                && !desired.unclear.may_be_about(election.name.as_str())
+        });
+        self.deletes.extend(excess.map(|(election, _)| (ResourceId::Election(election.clone()), set(election, None))));
+    }
 }
 
 /// Whether a put of `document` would change nothing.
@@ -76,14 +132,19 @@ fn is_met(config: &ConfigId, document: &ConfigDocument, present: &Configs) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::command::{Author, Command, ConfigDocument};
-    use crate::machine::{Limits, Machine};
-    use crate::operator::documents::Place;
-    use crate::types::{ConfigName, DocumentKey, Leadership, LogIndex, MemberId, Namespace, Term, Timestamp, Version};
+    use crate::machine::Limits;
+    use crate::machine::command::{Author, Command, ElectionSpec};
+    use crate::types::{
+        ConfigName, ContestName, DocumentKey, Leadership, LogIndex, MemberId, Namespace, Term, Timestamp, Version,
+    };
 
     fn id(name: &str) -> ConfigId {
         let namespace = Namespace::new("default").expect("a label");
         ConfigId { namespace, name: ConfigName::new(name).expect("a name") }
+    }
+
+    fn place() -> Place {
+        Place { file: "a.yaml".into(), document: 1, line: 1 }
     }
 
     fn document(text: &str) -> ConfigDocument {
@@ -93,11 +154,11 @@ mod tests {
 
     fn desired(documents: &[(&str, ConfigDocument)]) -> Desired {
         let configs = documents.iter().map(|(name, document)| {
-            let place = Place { file: "a.yaml".into(), document: 1, line: 1 };
+            let place = place();
             let cluster = "default".to_owned();
-            (id(name), Declared { cluster, config: id(name), document: document.clone(), place })
+            (id(name), Declared { cluster, id: id(name), wanted: document.clone(), place })
         });
-        Desired { configs: configs.collect(), unclear: Unclear::default() }
+        Desired { configs: configs.collect(), ..Desired::default() }
     }
 
     /// A machine on which this member leads since its first entry.
@@ -121,12 +182,16 @@ mod tests {
     }
 
     fn settle(machine: &mut Machine, desired: &Desired) {
-        let todo = plan(desired, machine.configs());
+        let todo = plan(desired, machine);
         carry_out(machine, todo);
     }
 
-    fn names(actions: &BTreeMap<ConfigId, Action>) -> Vec<&str> {
-        actions.keys().map(|config| config.name.as_str()).collect()
+    fn names(actions: &BTreeMap<ResourceId, Action>) -> Vec<&str> {
+        let names = actions.keys().map(|resource| match resource {
+            ResourceId::Config(config) => config.name.as_str(),
+            ResourceId::Election(election) => election.name.as_str(),
+        });
+        names.collect()
     }
 
     #[test]
@@ -135,13 +200,13 @@ mod tests {
         let both = desired(&[("one", document("1")), ("two", document("2"))]);
         settle(&mut machine, &both);
         assert_eq!(machine.configs().len(), 2);
-        assert_eq!(plan(&both, machine.configs()), Plan::default());
+        assert_eq!(plan(&both, &machine), Plan::default());
 
         let one = desired(&[("one", document("changed"))]);
-        let todo = plan(&one, machine.configs());
+        let todo = plan(&one, &machine);
         assert_eq!((names(&todo.puts), names(&todo.deletes)), (vec!["one"], vec!["two"]));
         carry_out(&mut machine, todo);
-        assert_eq!(plan(&one, machine.configs()), Plan::default());
+        assert_eq!(plan(&one, &machine), Plan::default());
     }
 
     #[test]
@@ -149,11 +214,11 @@ mod tests {
         let mut machine = machine();
         let put = Action::PutConfig { config: id("one"), document: document("1"), only_if: ConfigCondition::Always };
         apply(&mut machine, Author::Client(None), put);
-        assert_eq!(plan(&desired(&[]), machine.configs()), Plan::default());
-        let todo = plan(&desired(&[("one", document("1"))]), machine.configs());
+        assert_eq!(plan(&desired(&[]), &machine), Plan::default());
+        let todo = plan(&desired(&[("one", document("1"))]), &machine);
         assert_eq!(names(&todo.puts), ["one"]);
         carry_out(&mut machine, todo);
-        assert_eq!(names(&plan(&desired(&[]), machine.configs()).deletes), ["one"]);
+        assert_eq!(names(&plan(&desired(&[]), &machine).deletes), ["one"]);
     }
 
     #[test]
@@ -163,9 +228,9 @@ mod tests {
         settle(&mut machine, &both);
         let texts = vec!["metadata: {name: one, x: [".to_owned(), "name: two-and-more".to_owned()];
         let unclear = Desired { unclear: Unclear { anything: false, texts }, ..Desired::default() };
-        assert_eq!(names(&plan(&unclear, machine.configs()).deletes), ["two"]);
+        assert_eq!(names(&plan(&unclear, &machine).deletes), ["two"]);
         let anything = Desired { unclear: Unclear { anything: true, texts: Vec::new() }, ..Desired::default() };
-        assert_eq!(plan(&anything, machine.configs()), Plan::default());
+        assert_eq!(plan(&anything, &machine), Plan::default());
     }
 
     #[test]
@@ -175,12 +240,32 @@ mod tests {
             settle(&mut machine, &desired(&[("one", document(text))]));
         }
         let back = desired(&[("one", ConfigDocument { rollback_to: Some(Version::new(1)), ..document("3") })]);
-        let todo = plan(&back, machine.configs());
+        let todo = plan(&back, &machine);
         assert_eq!(names(&todo.puts), ["one"]);
         carry_out(&mut machine, todo);
-        assert_eq!(plan(&back, machine.configs()), Plan::default());
+        assert_eq!(plan(&back, &machine), Plan::default());
         // To roll back to what is served anyway changes nothing either.
         let same = desired(&[("one", ConfigDocument { rollback_to: Some(Version::new(3)), ..document("3") })]);
-        assert_eq!(plan(&same, machine.configs()), Plan::default());
+        assert_eq!(plan(&same, &machine), Plan::default());
+    }
+
+    #[test]
+    fn an_election_is_set_once_and_unset_once() {
+        let mut machine = machine();
+        let namespace = Namespace::new("default").expect("a label");
+        let id = ContestId { kind: ContestKind::Election, namespace, name: ContestName::new("main").expect("a name") };
+        let (cluster, wanted) = ("default".to_owned(), ElectionSpec { seats: 2, session_ttl: None });
+        let declared = Declared { cluster, id: id.clone(), wanted, place: place() };
+        let two_seats = Desired { elections: BTreeMap::from([(id.clone(), declared)]), ..Desired::default() };
+        settle(&mut machine, &two_seats);
+        assert_eq!(machine.contests().get(&id).map(|record| record.capacity), Some(2));
+        assert_eq!(plan(&two_seats, &machine), Plan::default());
+
+        let texts = vec!["kind: LeaderElection, metadata: {name: main".to_owned()];
+        let unclear = Desired { unclear: Unclear { anything: false, texts }, ..Desired::default() };
+        assert_eq!(plan(&unclear, &machine), Plan::default());
+        assert_eq!(names(&plan(&Desired::default(), &machine).deletes), ["main"]);
+        settle(&mut machine, &Desired::default());
+        assert_eq!(plan(&Desired::default(), &machine), Plan::default());
     }
 }

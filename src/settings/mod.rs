@@ -24,11 +24,13 @@ pub use session::SessionSettings;
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let wrong = || format!("{text:?} is not a duration: write a whole number and its unit, such as 100ms, 10s or 5m");
+    let wrong =
+        || format!("{text:?} is not a duration: write a whole number and its unit, such as 100ms, 10s, 5m or 1h");
     let millis_per_unit = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
+        "h" => 3_600_000,
         _ => return Err(wrong()),
     };
     let number: u32 = number.parse().map_err(|_| wrong())?;
@@ -44,7 +46,8 @@ mod tests {
         assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        for wrong in ["", "10", "ms", "-1s", "1.5s", "1 s", "1h", "99999999999s", "1sms"] {
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        for wrong in ["", "10", "ms", "-1s", "1.5s", "1 s", "1d", "99999999999s", "1sms"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }
     }

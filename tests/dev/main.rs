@@ -117,6 +117,23 @@ impl Dev {
         began.elapsed()
     }
 
+    /// Waits until the election `main` has so many seats and such a TTL in milliseconds, or does not exist.
+    async fn election_becomes(&self, wanted: Option<(u64, u64)>) {
+        let url = format!("http://127.0.0.1:{}/v1/elections/default/main", self.base_port);
+        let (http, began) = (reqwest::Client::new(), Instant::now());
+        loop {
+            let answer = http.get(&url).send().await.unwrap();
+            let is_gone = answer.status() == 404;
+            let body: serde_json::Value = answer.json().await.unwrap();
+            let now = body["seats"].as_u64().zip(body["sessionTtlMs"].as_u64());
+            if now == wanted && is_gone == wanted.is_none() {
+                return;
+            }
+            assert!(began.elapsed() < SOON, "{wanted:?} is wanted, and it is {body}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn stop(&mut self) -> ExitStatus {
         signal(self.process.id().try_into().unwrap(), Signal::INT);
         self.process.wait().unwrap()
@@ -238,4 +255,21 @@ fn the_members_stop_when_dev_itself_is_killed() {
         assert!(Instant::now() < deadline, "a member runs on");
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_election_has_what_its_document_says_until_the_document_is_gone() {
+    let mut dev = Dev::start(4);
+    dev.wait_for(&["default/web is served in version 1 by 3 of 3 members"]);
+    let path = dev.path("resources/elections.yaml");
+    let head = "apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata:\n  name: main\nspec:\n";
+    fs::write(&path, format!("{head}  seats: 2\n  sessionTtl: 10s\n")).unwrap();
+    dev.election_becomes(Some((2, 10_000))).await;
+    fs::write(&path, format!("{head}  seats: none\n")).unwrap();
+    dev.wait_for(&["elections.yaml", "line 6", "spec.seats"]);
+    dev.election_becomes(Some((2, 10_000))).await;
+    fs::write(&path, format!("{head}  seats: 3\n  sessionTtl: 1m\n")).unwrap();
+    dev.election_becomes(Some((3, 60_000))).await;
+    fs::remove_file(&path).unwrap();
+    dev.election_becomes(None).await;
 }

@@ -10,7 +10,7 @@ use super::layout::{Layout, MemberPlace};
 use crate::api::wire::Cluster;
 use crate::client::{Client, ClientError, Freshness, Patience};
 use crate::machine::command::ConfigId;
-use crate::operator::documents::Declared;
+use crate::operator::documents::DeclaredConfig;
 use crate::operator::folder;
 use crate::operator::plan::Unclear;
 use crate::raft::Clock;
@@ -82,11 +82,11 @@ async fn observe_member(member: &Client) -> MemberSeen {
     member.cluster().await.map_or(MemberSeen::Silent, |answer| MemberSeen::Answers(Box::new(answer.body)))
 }
 
-async fn observe_config(members: &[Client], declared: &Declared) -> ConfigSeen {
+async fn observe_config(members: &[Client], declared: &DeclaredConfig) -> ConfigSeen {
     let wanted: BTreeMap<_, _> =
-        declared.document.data.iter().map(|(key, text)| (key.to_string(), text.clone())).collect();
-    let rolled_back = declared.document.rollback_to.is_some();
-    let served = join_all(members.iter().map(|member| served(member, &declared.config))).await;
+        declared.wanted.data.iter().map(|(key, text)| (key.to_string(), text.clone())).collect();
+    let rolled_back = declared.wanted.rollback_to.is_some();
+    let served = join_all(members.iter().map(|member| served(member, &declared.id))).await;
     let holding = served.into_iter().flatten().filter(|(_, data)| rolled_back || *data == wanted);
     let versions: Vec<_> = holding.map(|(version, _)| version).collect();
     let version = versions.iter().max().copied();

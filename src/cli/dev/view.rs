@@ -224,7 +224,7 @@ impl View {
 
     fn observed_configs(&mut self, mut configs: BTreeMap<ConfigId, ConfigSeen>, unclear: &Unclear) {
         // What cannot be read now is served on as it was.
-        for (config, seen) in self.configs.iter().filter(|(config, _)| unclear.may_be_about(config)) {
+        for (config, seen) in self.configs.iter().filter(|(config, _)| unclear.may_be_about(config.name.as_str())) {
             configs.entry(config.clone()).or_insert_with(|| seen.clone());
         }
         let all = self.layout.members.len();

@@ -1,10 +1,52 @@
 //! The custom resources of API group `quorate.io`, version `v1alpha1`. The CRDs are made from these types, so a field that
 //! is not here does not exist.
 
+mod leader_election;
 mod replicated_config;
 
-pub use replicated_config::{Invalid, ReplicatedConfig, ReplicatedConfigSpec};
-pub(super) use replicated_config::{default_cluster, default_history_limit};
+use std::fmt;
+
+pub(super) use leader_election::default_seats;
+pub use leader_election::{LeaderElection, LeaderElectionSpec};
+pub(super) use replicated_config::default_history_limit;
+pub use replicated_config::{ReplicatedConfig, ReplicatedConfigSpec};
 
 /// API group and version of every resource.
 pub const API_VERSION: &str = "quorate.io/v1alpha1";
+
+pub(super) fn default_cluster() -> String {
+    "default".to_owned()
+}
+
+/// What is wrong with a resource, and where in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    pub path: Vec<String>,
+    pub what: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.join("."), self.what)
+    }
+}
+
+/// What was wrong so far.
+#[derive(Default)]
+struct Check(Vec<Invalid>);
+
+impl Check {
+    fn refuse(&mut self, path: &[&str], what: &str) {
+        self.0.push(Invalid { path: path.iter().map(|&part| part.to_owned()).collect(), what: what.to_owned() });
+    }
+
+    fn require(&mut self, path: &[&str], holds: bool, what: &str) {
+        if !holds {
+            self.refuse(path, what);
+        }
+    }
+
+    fn parse<T, E: fmt::Display>(&mut self, path: &[&str], parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|error| self.refuse(path, &error.to_string())).ok()
+    }
+}

@@ -1,13 +1,13 @@
 //! `ReplicatedConfig`: one document of texts, replicated to every member and pushed to who watches it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::{Check, Invalid};
 use crate::machine::command::{ConfigDocument, ConfigId};
 use crate::types::{ConfigName, DocumentKey, Namespace, Version};
 
@@ -25,7 +25,7 @@ use crate::types::{ConfigName, DocumentKey, Namespace, Version};
 #[serde(rename_all = "camelCase")]
 pub struct ReplicatedConfigSpec {
     /// Name of the Quorate cluster that serves it; the others ignore it.
-    #[serde(default = "default_cluster")]
+    #[serde(default = "super::default_cluster")]
     #[schemars(length(min = 1, max = 63))]
     pub cluster: String,
     /// The texts by name, as in a ConfigMap; together at most 1 MiB.
@@ -46,10 +46,6 @@ pub struct ReplicatedConfigSpec {
     pub rollback_to: Option<i64>,
 }
 
-pub(in crate::operator) fn default_cluster() -> String {
-    "default".to_owned()
-}
-
 pub(in crate::operator) fn default_history_limit() -> i32 {
     20
 }
@@ -68,19 +64,6 @@ fn data_schema(_: &mut SchemaGenerator) -> Schema {
 
 fn any_object_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true })
-}
-
-/// What is wrong with a resource, and where in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    pub path: Vec<String>,
-    pub what: String,
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.join("."), self.what)
-    }
 }
 
 impl ReplicatedConfig {
@@ -161,26 +144,6 @@ fn place(error: &serde_yaml::Error) -> String {
     match error.location() {
         Some(location) => format!("see line {}, column {} of the text", location.line(), location.column()),
         None => "it ends too early".to_owned(),
-    }
-}
-
-/// What was wrong so far.
-#[derive(Default)]
-struct Check(Vec<Invalid>);
-
-impl Check {
-    fn refuse(&mut self, path: &[&str], what: &str) {
-        self.0.push(Invalid { path: path.iter().map(|&part| part.to_owned()).collect(), what: what.to_owned() });
-    }
-
-    fn require(&mut self, path: &[&str], holds: bool, what: &str) {
-        if !holds {
-            self.refuse(path, what);
-        }
-    }
-
-    fn parse<T, E: fmt::Display>(&mut self, path: &[&str], parsed: Result<T, E>) -> Option<T> {
-        parsed.map_err(|error| self.refuse(path, &error.to_string())).ok()
     }
 }
 
