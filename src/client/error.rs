@@ -70,6 +70,11 @@ impl ClientError {
         matches!(self, Self::Problem(problem) if problem.status == 404 || problem.status == 410)
     }
 
+    /// Whether what was asked for is waited for still, in a place that is kept.
+    pub(super) fn is_still_waiting(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status == 504 && problem.outcome == Outcome::Applied)
+    }
+
     /// Whether the cluster could not do it now, and may later.
     pub fn is_unavailable(&self) -> bool {
         match self {

@@ -3,11 +3,14 @@
 //! It is given the URLs of several members and uses whichever answers. Every write carries an idempotency key, so that
 //! trying again, also at another member, is harmless; what was not certainly applied or refused is told as unknown.
 //!
-//! Read next: `send.rs` (one request, many tries), `watch.rs` (streams that resume), `error.rs` (what can go wrong).
+//! Read next: `send.rs` (one request, many tries), `session.rs` and `grant.rs` (what is held, and until when one may act on
+//! it), `watch.rs` (streams that resume), `error.rs` (what can go wrong).
 
 mod error;
 mod events;
+mod grant;
 mod send;
+mod session;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -21,10 +24,12 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 
 pub use error::{ClientError, Outcome, ProblemReport};
+pub use grant::{Candidacy, Grant, LockWish, NotGranted};
+pub use session::Session;
 pub use watch::{Watch, WatchEvent};
 
 use crate::api::wire;
-use crate::types::{ConfigName, Key, Namespace, Revision};
+use crate::types::{ConfigName, ContestName, Key, Namespace, Revision};
 use send::Request;
 
 /// How long a call goes on.
@@ -239,6 +244,11 @@ impl Client {
         Watch::new(self.clone(), &format!("{}/watch", config_path(namespace, name)), &[])
     }
 
+    /// Follows one election.
+    pub fn watch_election(&self, namespace: &Namespace, name: &ContestName) -> Watch {
+        Watch::new(self.clone(), &format!("/v1/elections/{namespace}/{name}/watch"), &[])
+    }
+
     /// Follows who leads.
     pub fn watch_leader(&self) -> Watch {
         Watch::new(self.clone(), "/v1/leader/watch", &[])
@@ -250,6 +260,11 @@ impl Client {
         query: &[(&'static str, String)],
     ) -> Result<Answer<T>, ClientError> {
         self.send(Request::new(Method::GET, path).query(query)).await
+    }
+
+    /// Asks another member first from now on.
+    fn prefer_another(&self) {
+        self.preferred.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A key that no other request of any client has.

@@ -14,7 +14,7 @@ use super::{Client, ClientError, Patience, target};
 /// One event of a watch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchEvent {
-    /// `snapshot`, `put`, `delete`, `config`, `leader` or `heartbeat`.
+    /// `snapshot`, `put`, `delete`, `config`, `leader`, `granted`, `lost` or `heartbeat`.
     pub name: String,
     pub data: Value,
 }
