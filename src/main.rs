@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     // A thread that waits for something outside (standard input, a disk that hangs) must not keep the process.
     runtime.shutdown_background();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => end(&failure),
     }
 }

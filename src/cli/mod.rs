@@ -1,10 +1,13 @@
 //! What people and scripts type: each command is a thin call, and says in its exit code how it went.
 //!
-//! Read next: `serve.rs` (one member), `dev/` (three on one machine), `output.rs` (how results are printed).
+//! Read next: `serve.rs` (one member), `dev/` (three on one machine), `hold.rs` and `group.rs` (elections and locks for
+//! commands), `output.rs` (how results are printed).
 
 mod apply;
 mod dev;
 mod get;
+mod group;
+mod hold;
 mod output;
 mod put;
 mod serve;
@@ -19,7 +22,7 @@ use crate::raft::Clock;
 use crate::server::SystemClock;
 use crate::settings::InvalidSettings;
 use crate::settings::args::{Cli, ClientArgs, Command};
-use crate::types::{ConfigName, InvalidName, Namespace};
+use crate::types::{ConfigName, ContestName, InvalidName, Namespace};
 
 /// How a command that was not done ended, as an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,12 +94,16 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Runs one command to its end.
+/// Runs one command to its end; the exit code, which is that of the command that it has run, if any.
 ///
 /// # Errors
 /// When it was not done.
-pub async fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+pub async fn run(cli: Cli) -> Result<u8, Failure> {
+    let done = match cli.command {
+        Command::Elect(args) => return hold::elect(args).await,
+        Command::Lock(args) => return hold::lock(args).await,
+        Command::Run(args) => return hold::run(args).await,
+        Command::Guard(args) => return group::guard(args).await,
         Command::Serve(args) => serve::run(*args).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Status(args) => status::run(args).await,
@@ -105,7 +112,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Watch(command) => watch::run(command).await,
         Command::Apply(args) => apply::run(args).await,
         Command::Transfer(args) => transfer::run(args).await,
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// The cluster that the arguments name.
@@ -113,12 +121,20 @@ fn connect(args: &ClientArgs) -> Result<Client, Failure> {
     Ok(Client::new(&args.endpoints, Patience::Until(args.timeout), SystemClock.random())?)
 }
 
-/// `NAMESPACE/NAME`
 fn parse_config(target: &str) -> Result<(Namespace, ConfigName), Failure> {
-    let (namespace, name) = target
-        .split_once('/')
-        .ok_or_else(|| Failure::usage(anyhow::anyhow!("{target:?} is not NAMESPACE/NAME, such as default/web")))?;
+    let (namespace, name) = parse_target(target)?;
     Ok((Namespace::new(namespace)?, ConfigName::new(name)?))
+}
+
+fn parse_contest(target: &str) -> Result<(Namespace, ContestName), Failure> {
+    let (namespace, name) = parse_target(target)?;
+    Ok((Namespace::new(namespace)?, ContestName::new(name)?))
+}
+
+/// `NAMESPACE/NAME`
+fn parse_target(target: &str) -> Result<(&str, &str), Failure> {
+    let wrong = || Failure::usage(anyhow::anyhow!("{target:?} is not NAMESPACE/NAME, such as default/web"));
+    target.split_once('/').ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -97,6 +97,12 @@ impl Session {
         self.life.borrow().valid_until
     }
 
+    /// The same session, with another patience for what is asked of it.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { client: self.client.with_patience(patience), ..self }
+    }
+
     /// Waits until it is over; why.
     pub async fn over(&self) -> String {
         self.over_or(|_| None).await

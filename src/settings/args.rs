@@ -4,6 +4,7 @@
 //! turns whichever was given into what is meant. The arguments of the other commands are used as they are.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -43,8 +44,17 @@ pub enum Command {
     Watch(WatchCommand),
     /// Write the ReplicatedConfig documents of YAML files to the cluster over HTTP
     Apply(ApplyArgs),
+    /// Campaign in an election, and lead until interrupted
+    Elect(ElectArgs),
+    /// Hold a lock until interrupted, or while a command runs
+    Lock(LockArgs),
+    /// Run a command only while leading an election
+    Run(RunArgs),
     /// Move Raft leadership to another member
     Transfer(TransferArgs),
+    /// Stand between a holder and its command
+    #[command(hide = true)]
+    Guard(GuardArgs),
 }
 
 /// The settings of one member. Precedence: flag, then environment, then settings file, then default.
@@ -174,7 +184,7 @@ pub struct ClientArgs {
     pub endpoints: Vec<String>,
     /// How long to wait for an answer, all endpoints together
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = super::duration, global = true, help_heading = "Cluster")]
-    pub timeout: std::time::Duration,
+    pub timeout: Duration,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table, value_name = "FORMAT", global = true, help_heading = "Cluster")]
     pub output: Output,
@@ -288,6 +298,87 @@ pub struct ApplyArgs {
     pub filename: Vec<PathBuf>,
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// The session by which something is held.
+#[derive(Debug, Args)]
+pub struct SessionOptions {
+    /// How long the members wait for a sign of life before the next one is granted: 500ms to 24h
+    #[arg(long, default_value = "3s", value_name = "DURATION", value_parser = super::duration)]
+    pub ttl: Duration,
+    /// What to be called, for people
+    #[arg(long, env = "QUORATE_CANDIDATE", value_name = "NAME")]
+    pub candidate: Option<String>,
+    /// How long before the deadline a command is asked to end by SIGTERM; at the deadline it is killed [default: a third of --ttl]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub grace: Option<Duration>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `quorate elect`
+#[derive(Debug, Args)]
+pub struct ElectArgs {
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub name: String,
+    /// The greater leads first
+    #[arg(long, default_value_t = 0, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub priority: i32,
+    #[command(flatten)]
+    pub session: SessionOptions,
+}
+
+/// `quorate lock`
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub name: String,
+    /// Share it with others who share it
+    #[arg(long, conflicts_with_all = ["permits", "capacity"])]
+    pub shared: bool,
+    /// Take so many permits of a semaphore
+    #[arg(long, value_name = "NUMBER", requires = "capacity")]
+    pub permits: Option<u32>,
+    /// How many permits the semaphore has
+    #[arg(long, value_name = "NUMBER")]
+    pub capacity: Option<u32>,
+    /// How long to wait for it, 0s to try once [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub wait: Option<Duration>,
+    #[command(flatten)]
+    pub session: SessionOptions,
+    /// What to run while it is held, with the fencing token in QUORATE_FENCING_TOKEN
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `quorate run`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The command runs in a process group of its own, with the fencing token in QUORATE_FENCING_TOKEN. Signals \
+                        are passed on, and its exit code is this command's. When leadership is not certain any more it gets \
+                        SIGTERM, and its whole group SIGKILL before another can lead; then the exit code is 4. When this \
+                        process is killed, so is the group."
+)]
+pub struct RunArgs {
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub election: String,
+    /// The greater leads first
+    #[arg(long, default_value_t = 0, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub priority: i32,
+    #[command(flatten)]
+    pub session: SessionOptions,
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `quorate guard`
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// The process that wants the command
+    pub parent: i32,
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
 }
 
 /// `quorate transfer`

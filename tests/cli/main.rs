@@ -123,9 +123,10 @@ fn a_member_that_cannot_start_says_why_and_what_to_do() {
 fn help_lists_every_command_and_setting() {
     let help = |arguments: &[&str]| String::from_utf8(quorate(arguments).output().unwrap().stdout).unwrap();
     let all = help(&["--help"]);
-    for command in ["serve", "dev", "status", "get", "put", "watch", "apply", "transfer"] {
+    for command in ["serve", "dev", "status", "get", "put", "watch", "apply", "elect", "lock", "run", "transfer"] {
         assert!(all.contains(&format!("\n  {command} ")), "{command} in {all}");
     }
+    assert!(!all.contains("guard"), "what people never type is not shown: {all}");
     let serve = help(&["serve", "--help"]);
     for part in ["--data-dir <DIR>", "QUORATE_INITIAL_CLUSTER", "[default: 127.0.0.1:17400]", "Timing:", "Logs:"] {
         assert!(serve.contains(part), "{part} in {serve}");

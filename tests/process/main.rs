@@ -9,6 +9,7 @@ mod commands;
 mod faults;
 mod kills;
 mod metrics;
+mod running;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]
 mod support;

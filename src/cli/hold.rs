@@ -1,0 +1,196 @@
+//! `quorate elect`, `quorate lock` and `quorate run`: wait for a grant, and hold it for a person, a script or a command.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::group::{Group, Signals};
+use super::output::print_event;
+use super::{Exit, Failure, connect, parse_contest};
+use crate::api::wire::{LockMode, ReleaseCause};
+use crate::client::{Candidacy, Client, Grant, LockWish, NotGranted, Patience, Session};
+use crate::settings::args::{ElectArgs, LockArgs, Output, RunArgs, SessionOptions};
+
+/// How long giving up may take; then the session ends by itself.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Campaigns, says when it leads, and leads until it is stopped.
+pub async fn elect(args: ElectArgs) -> Result<u8, Failure> {
+    let (namespace, name) = parse_contest(&args.name)?;
+    let mut signals = Signals::new()?;
+    let session = begin(&args.session).await?;
+    let candidacy = candidacy(&args.session, args.priority);
+    let granted = wait(&mut signals, &session, session.campaign(&namespace, &name, &candidacy)).await?;
+    let Some(grant) = granted else { return Ok(0) };
+    keep(&mut signals, session, grant, &args.name, args.session.client.output).await
+}
+
+/// Holds a lock until it is stopped, or for as long as a command runs.
+pub async fn lock(args: LockArgs) -> Result<u8, Failure> {
+    let (namespace, name) = parse_contest(&args.name)?;
+    let mut signals = Signals::new()?;
+    let session = begin(&args.session).await?;
+    let mode = args.shared.then_some(LockMode::Shared);
+    let wish = LockWish { mode, permits: args.permits, capacity: args.capacity };
+    let granted = match args.wait {
+        Some(Duration::ZERO) => session.try_lock(&namespace, &name, wish).await.map(Some).map_err(Failure::from),
+        Some(limit) => {
+            match timeout(limit, wait(&mut signals, &session, session.lock(&namespace, &name, wish))).await {
+                Ok(granted) => granted,
+                Err(_) => {
+                    Err(Failure { exit: Exit::Failed, error: anyhow!("{} was not free within {limit:?}", args.name) })
+                }
+            }
+        }
+        None => wait(&mut signals, &session, session.lock(&namespace, &name, wish)).await,
+    };
+    let grant = match granted {
+        Ok(Some(grant)) => grant,
+        Ok(None) => return Ok(0),
+        Err(failure) => {
+            part(session, "session-ended").await;
+            return Err(failure);
+        }
+    };
+    if args.command.is_empty() {
+        return keep(&mut signals, session, grant, &args.name, args.session.client.output).await;
+    }
+    run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await
+}
+
+/// Runs a command while it leads.
+pub async fn run(args: RunArgs) -> Result<u8, Failure> {
+    let (namespace, name) = parse_contest(&args.election)?;
+    let mut signals = Signals::new()?;
+    let session = begin(&args.session).await?;
+    let candidacy = candidacy(&args.session, args.priority);
+    let granted = wait(&mut signals, &session, session.campaign(&namespace, &name, &candidacy)).await?;
+    let Some(grant) = granted else { return Ok(0) };
+    run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await
+}
+
+async fn begin(options: &SessionOptions) -> Result<Session, Failure> {
+    if options.grace.is_some_and(|grace| grace >= options.ttl) {
+        return Err(Failure::usage(anyhow!("--grace must be shorter than --ttl, {:?}", options.ttl)));
+    }
+    let client: Client = connect(&options.client)?;
+    Ok(client.begin_session(options.ttl, options.candidate.clone(), BTreeMap::new()).await?)
+}
+
+fn candidacy(options: &SessionOptions, priority: i32) -> Candidacy {
+    Candidacy { name: options.candidate.clone(), priority, metadata: BTreeMap::new() }
+}
+
+/// Waits for a grant; `None` when a signal says that it is not wanted any more.
+async fn wait(
+    signals: &mut Signals,
+    session: &Session,
+    grant: impl Future<Output = Result<Grant, NotGranted>>,
+) -> Result<Option<Grant>, Failure> {
+    tokio::select! {
+        granted = grant => granted.map(Some).map_err(|error| match error {
+            NotGranted::Refused(error) => error.into(),
+            NotGranted::Over(_) => Failure { exit: Exit::Unavailable, error: anyhow!("{error}") },
+        }),
+        _ = signals.next() => {
+            part(session.clone(), "client-exited").await;
+            Ok(None)
+        }
+    }
+}
+
+/// Says that it is held, holds it until a signal comes, and gives it up.
+async fn keep(
+    signals: &mut Signals,
+    session: Session,
+    grant: Grant,
+    name: &str,
+    output: Output,
+) -> Result<u8, Failure> {
+    let token = grant.fencing_token();
+    let granted = json!({ "event": "granted", "name": name, "fencingToken": token, "session": session.name() });
+    print_event(output, &granted, |_: &Value| format!("{name} is held, with fencing token {token}"))?;
+    let why = tokio::select! {
+        why = grant.lost() => Some(why),
+        _ = signals.next() => None,
+    };
+    match why {
+        None => {
+            // When it cannot be given up, its session is not kept alive any more.
+            drop(timeout(PARTING, grant.release(ReleaseCause::Resigned)).await);
+            part(session, "session-ended").await;
+            Ok(0)
+        }
+        Some(why) => Err(lost(name, &why)),
+    }
+}
+
+fn lost(name: &str, why: &str) -> Failure {
+    Failure { exit: Exit::Unavailable, error: anyhow!("{name} is lost: {why}") }
+}
+
+/// Runs a command until it ends, or until the grant is not certain any more: then it is asked to end, and ended in any case
+/// before another can be granted.
+async fn run_while_held(
+    signals: &mut Signals,
+    session: Session,
+    grant: Grant,
+    command: &[String],
+    grace: Option<Duration>,
+) -> Result<u8, Failure> {
+    let ttl = session.ttl();
+    let (grace, margin) = (grace.unwrap_or(ttl / 3), (ttl / 20).min(MARGIN));
+    let mut group = Group::start(command, grant.fencing_token())?;
+    let mut is_asked = false;
+    let why = loop {
+        tokio::select! {
+            biased;
+            why = grant.lost() => break why,
+            () = nearly_over(&grant, margin) => break "no member has confirmed it in time".to_owned(),
+            ended = group.ended() => {
+                part(session, "client-exited").await;
+                return ended;
+            }
+            () = nearly_over(&grant, grace.max(margin)), if !is_asked => {
+                say("no member confirms what is held: the command is asked to end");
+                is_asked = true;
+                group.signal(Signal::TERM);
+            }
+            signal = signals.next() => group.signal(signal),
+        }
+    };
+    group.kill().await;
+    part(session, "session-ended").await;
+    Err(lost("what the command needs", &why))
+}
+
+/// The kernel must have the time to end the command before the deadline.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// Waits until less than `rest` is left of what is known to be held.
+async fn nearly_over(grant: &Grant, rest: Duration) {
+    loop {
+        let until = grant.valid_until().checked_sub(rest).unwrap_or_else(Instant::now);
+        if Instant::now() >= until {
+            return;
+        }
+        sleep_until(until).await;
+    }
+}
+
+/// Ends a session, so that the next one need not wait; if that fails, it ends by itself.
+async fn part(session: Session, cause: &str) {
+    let session = session.with_patience(Patience::Until(PARTING));
+    if let Err(error) = session.end(cause).await {
+        say(&format!("the session is not ended, and ends by itself after its TTL: {error}"));
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "standard output belongs to the command")]
+fn say(text: &str) {
+    eprintln!("quorate: {text}");
+}
