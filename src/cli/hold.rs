@@ -20,58 +20,68 @@ const PARTING: Duration = Duration::from_secs(2);
 
 /// Campaigns, says when it leads, and leads until it is stopped.
 pub async fn elect(args: ElectArgs) -> Result<u8, Failure> {
-    let (namespace, name) = parse_contest(&args.name)?;
     let mut signals = Signals::new()?;
-    let session = begin(&args.session).await?;
-    let candidacy = candidacy(&args.session, args.priority);
-    let granted = wait(&mut signals, &session, session.campaign(&namespace, &name, &candidacy)).await?;
-    let Some(grant) = granted else { return Ok(0) };
-    keep(&mut signals, session, grant, &args.name, args.session.client.output).await
+    match campaign(&mut signals, &args.name, args.priority, &args.session).await? {
+        Some((session, grant)) => keep(&mut signals, session, grant, &args.name, args.session.client.output).await,
+        None => Ok(0),
+    }
+}
+
+/// Runs a command while it leads.
+pub async fn run(args: RunArgs) -> Result<u8, Failure> {
+    let mut signals = Signals::new()?;
+    match campaign(&mut signals, &args.election, args.priority, &args.session).await? {
+        Some((session, grant)) => run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await,
+        None => Ok(0),
+    }
 }
 
 /// Holds a lock until it is stopped, or for as long as a command runs.
 pub async fn lock(args: LockArgs) -> Result<u8, Failure> {
-    let (namespace, name) = parse_contest(&args.name)?;
     let mut signals = Signals::new()?;
-    let session = begin(&args.session).await?;
-    let mode = args.shared.then_some(LockMode::Shared);
-    let wish = LockWish { mode, permits: args.permits, capacity: args.capacity };
-    let granted = match args.wait {
-        Some(Duration::ZERO) => session.try_lock(&namespace, &name, wish).await.map(Some).map_err(Failure::from),
-        Some(limit) => {
-            match timeout(limit, wait(&mut signals, &session, session.lock(&namespace, &name, wish))).await {
-                Ok(granted) => granted,
-                Err(_) => {
-                    Err(Failure { exit: Exit::Failed, error: anyhow!("{} was not free within {limit:?}", args.name) })
-                }
-            }
-        }
-        None => wait(&mut signals, &session, session.lock(&namespace, &name, wish)).await,
-    };
-    let grant = match granted {
-        Ok(Some(grant)) => grant,
-        Ok(None) => return Ok(0),
-        Err(failure) => {
-            part(session, "session-ended").await;
-            return Err(failure);
-        }
-    };
+    let Some((session, grant)) = acquire(&mut signals, &args).await? else { return Ok(0) };
     if args.command.is_empty() {
         return keep(&mut signals, session, grant, &args.name, args.session.client.output).await;
     }
     run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await
 }
 
-/// Runs a command while it leads.
-pub async fn run(args: RunArgs) -> Result<u8, Failure> {
-    let (namespace, name) = parse_contest(&args.election)?;
-    let mut signals = Signals::new()?;
-    let session = begin(&args.session).await?;
-    let candidacy = candidacy(&args.session, args.priority);
-    let granted = wait(&mut signals, &session, session.campaign(&namespace, &name, &candidacy)).await?;
-    let Some(grant) = granted else { return Ok(0) };
-    run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await
+async fn campaign(
+    signals: &mut Signals,
+    election: &str,
+    priority: i32,
+    options: &SessionOptions,
+) -> Result<Option<(Session, Grant)>, Failure> {
+    let (namespace, name) = parse_contest(election)?;
+    let candidacy = Candidacy { name: options.candidate.clone(), priority, metadata: BTreeMap::new() };
+    wait(signals, options, async |session: &Session| session.campaign(&namespace, &name, &candidacy).await).await
 }
+
+async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Option<(Session, Grant)>, Failure> {
+    let (namespace, name) = parse_contest(&args.name)?;
+    let mode = args.shared.then_some(LockMode::Shared);
+    let wish = LockWish { mode, permits: args.permits, capacity: args.capacity };
+    let options = &args.session;
+    match args.wait {
+        Some(Duration::ZERO) => {
+            wait(signals, options, async |session: &Session| {
+                session.try_lock(&namespace, &name, wish).await.map_err(NotGranted::Refused)
+            })
+            .await
+        }
+        limit => {
+            let waiting = wait(signals, options, async |session: &Session| session.lock(&namespace, &name, wish).await);
+            // Whoever gives up is silent from then on, and its place in the queue ends with its session.
+            timeout(limit.unwrap_or(FOR_EVER), waiting).await.unwrap_or_else(|_| {
+                let error = anyhow!("{} was not free within {:?}", args.name, limit.unwrap_or_default());
+                Err(Failure { exit: Exit::Failed, error })
+            })
+        }
+    }
+}
+
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 async fn begin(options: &SessionOptions) -> Result<Session, Failure> {
     if options.grace.is_some_and(|grace| grace >= options.ttl) {
@@ -81,24 +91,28 @@ async fn begin(options: &SessionOptions) -> Result<Session, Failure> {
     Ok(client.begin_session(options.ttl, options.candidate.clone(), BTreeMap::new()).await?)
 }
 
-fn candidacy(options: &SessionOptions, priority: i32) -> Candidacy {
-    Candidacy { name: options.candidate.clone(), priority, metadata: BTreeMap::new() }
-}
-
-/// Waits for a grant; `None` when a signal says that it is not wanted any more.
+/// Waits for a grant, with another session when one is over; `None` when a signal says that it is not wanted any more.
 async fn wait(
     signals: &mut Signals,
-    session: &Session,
-    grant: impl Future<Output = Result<Grant, NotGranted>>,
-) -> Result<Option<Grant>, Failure> {
-    tokio::select! {
-        granted = grant => granted.map(Some).map_err(|error| match error {
-            NotGranted::Refused(error) => error.into(),
-            NotGranted::Over(_) => Failure { exit: Exit::Unavailable, error: anyhow!("{error}") },
-        }),
-        _ = signals.next() => {
-            part(session.clone(), "client-exited").await;
-            Ok(None)
+    options: &SessionOptions,
+    ask: impl AsyncFn(&Session) -> Result<Grant, NotGranted>,
+) -> Result<Option<(Session, Grant)>, Failure> {
+    loop {
+        let session = begin(options).await?;
+        let asked = tokio::select! {
+            asked = ask(&session) => asked,
+            _ = signals.next() => {
+                part(session, "client-exited").await;
+                return Ok(None);
+            }
+        };
+        match asked {
+            Ok(grant) => return Ok(Some((session, grant))),
+            Err(NotGranted::Over(why)) => say(&format!("it waits with a new session: {why}")),
+            Err(NotGranted::Refused(error)) => {
+                part(session, "session-ended").await;
+                return Err(error.into());
+            }
         }
     }
 }

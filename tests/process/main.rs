@@ -6,6 +6,7 @@
 
 mod candidates;
 mod commands;
+mod examples;
 mod faults;
 mod kills;
 mod metrics;

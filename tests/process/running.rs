@@ -1,7 +1,7 @@
 //! `quorate run`, `lock` and `elect`: commands that run only while something is held, however stubborn they are.
 
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -31,29 +31,35 @@ async fn output(mut command: Command) -> (i32, String, String) {
 }
 
 /// A running command and the lines that it prints.
-struct Running {
+pub struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
 
-    async fn line(&mut self) -> String {
+    /// The next line that it prints.
+    pub async fn line(&mut self) -> String {
         timeout(PATIENCE, self.lines.next_line()).await.expect("it prints a line").unwrap().expect("a line")
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id().expect("it runs")).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
+    /// Waits until it ends.
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap()
+    }
+
     async fn code(&mut self) -> i32 {
-        timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap().code().unwrap()
+        self.ended().await.code().unwrap()
     }
 }
 
@@ -150,7 +156,8 @@ async fn contest(trio: &Trio, pair: usize, rounds: usize, folder: &Path) -> usiz
         let mut next = start(&next_wire.urls);
         if round % 2 == 0 {
             wire.cut.cancel();
-        } else {
+        } else if leads.child.try_wait().unwrap().is_none() {
+            // On a machine that is too busy for its TTL, it may have lost by itself.
             leads.signal(Signal::KILL);
         }
         assert_eq!(next.line().await, "started");

@@ -1,0 +1,67 @@
+//! The programs in `examples/clients`, as a reader would run them, against real members.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use crate::alone;
+use crate::running::Running;
+use crate::trio::{Trio, free_ports, wait_for};
+
+fn example(name: &str) -> Command {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/clients").join(name);
+    let mut command = Command::new(path);
+    command.kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_lines_of_shell_lead_an_election_and_let_go_of_it() {
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    let mut command = example("lead.sh");
+    command.env("QUORATE_URL", trio.url(1));
+    let mut leads = Running::start(command);
+    assert!(leads.line().await.starts_with("leading: {\"fencingToken\":"));
+    let seen = trio.get_json(0, "/v1/elections/default/main").await.unwrap();
+    assert_eq!(seen["leaders"].as_array().map(Vec::len), Some(1));
+    leads.signal(Signal::TERM);
+    leads.ended().await;
+    let seen = trio.get_json(0, "/v1/elections/default/main").await.unwrap();
+    assert_eq!((&seen["leaders"], &seen["lastTransition"]["cause"]), (&serde_json::json!([]), &"session-ended".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_paused_is_replaced_and_the_store_refuses_its_token() {
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    let port = free_ports(1)[0];
+    let store_url = format!("http://127.0.0.1:{port}");
+    let mut store = example("store.py");
+    store.arg(port.to_string());
+    let _store = Running::start(store);
+    wait_for("the store does not answer", async || trio.http.get(&store_url).send().await.ok().map(drop)).await;
+    let lead = |name: &str| {
+        let mut command = example("lead.py");
+        command.arg(&store_url).arg(name).args(trio.urls());
+        Running::start(command)
+    };
+    let mut first = lead("first");
+    let token_of = |line: String| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+    let old = token_of(first.line().await);
+    let holds =
+        async |text: &str| trio.http.get(&store_url).send().await.ok()?.text().await.ok()?.contains(text).then_some(());
+    wait_for("the first does not write", async || holds("written by first").await).await;
+
+    let mut second = lead("second");
+    first.signal(Signal::STOP);
+    let new = token_of(second.line().await);
+    assert!(new > old, "{new} after {old}");
+    wait_for("the second does not write", async || holds("written by second").await).await;
+    first.signal(Signal::CONT);
+    assert!(first.line().await.starts_with("first leads no more"));
+    let late = trio.http.put(&store_url).header("Fencing-Token", old).body("late").send().await.unwrap();
+    assert_eq!(late.status(), 409);
+}
