@@ -54,7 +54,7 @@ async fn campaign(
 ) -> Result<Option<(Session, Grant)>, Failure> {
     let (namespace, name) = parse_contest(election)?;
     let candidacy = Candidacy { name: options.candidate.clone(), priority, metadata: BTreeMap::new() };
-    wait(signals, options, async |session: &Session| session.campaign(&namespace, &name, &candidacy).await).await
+    wait(signals, options, None, async |session: &Session| session.campaign(&namespace, &name, &candidacy).await).await
 }
 
 async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Option<(Session, Grant)>, Failure> {
@@ -62,26 +62,13 @@ async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Option<(Sessi
     let mode = args.shared.then_some(LockMode::Shared);
     let wish = LockWish { mode, permits: args.permits, capacity: args.capacity };
     let options = &args.session;
-    match args.wait {
-        Some(Duration::ZERO) => {
-            wait(signals, options, async |session: &Session| {
-                session.try_lock(&namespace, &name, wish).await.map_err(NotGranted::Refused)
-            })
-            .await
-        }
-        limit => {
-            let waiting = wait(signals, options, async |session: &Session| session.lock(&namespace, &name, wish).await);
-            // Whoever gives up is silent from then on, and its place in the queue ends with its session.
-            timeout(limit.unwrap_or(FOR_EVER), waiting).await.unwrap_or_else(|_| {
-                let error = anyhow!("{} was not free within {:?}", args.name, limit.unwrap_or_default());
-                Err(Failure { exit: Exit::Failed, error })
-            })
-        }
+    if args.wait == Some(Duration::ZERO) {
+        let ask =
+            async |session: &Session| session.try_lock(&namespace, &name, wish).await.map_err(NotGranted::Refused);
+        return wait(signals, options, None, ask).await;
     }
+    wait(signals, options, args.wait, async |session: &Session| session.lock(&namespace, &name, wish).await).await
 }
-
-/// Longer than anybody waits.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 async fn begin(options: &SessionOptions) -> Result<Session, Failure> {
     if options.grace.is_some_and(|grace| grace >= options.ttl) {
@@ -91,16 +78,24 @@ async fn begin(options: &SessionOptions) -> Result<Session, Failure> {
     Ok(client.begin_session(options.ttl, options.candidate.clone(), BTreeMap::new()).await?)
 }
 
-/// Waits for a grant, with another session when one is over; `None` when a signal says that it is not wanted any more.
+/// Waits for a grant until the limit, with another session when one is over; `None` when a signal says that it is not wanted
+/// any more.
 async fn wait(
     signals: &mut Signals,
     options: &SessionOptions,
+    limit: Option<Duration>,
     ask: impl AsyncFn(&Session) -> Result<Grant, NotGranted>,
 ) -> Result<Option<(Session, Grant)>, Failure> {
+    let end = limit.map(|limit| Instant::now() + limit);
     loop {
         let session = begin(options).await?;
         let asked = tokio::select! {
             asked = ask(&session) => asked,
+            () = reached(end) => {
+                part(session, "session-ended").await;
+                let error = anyhow!("it was not granted within {:?}", limit.unwrap_or_default());
+                return Err(Failure { exit: Exit::Failed, error });
+            }
             _ = signals.next() => {
                 part(session, "client-exited").await;
                 return Ok(None);
@@ -114,6 +109,14 @@ async fn wait(
                 return Err(error.into());
             }
         }
+    }
+}
+
+/// Waits until that time; for ever when there is none.
+async fn reached(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 
