@@ -170,7 +170,8 @@ async fn run_while_held(
             () = nearly_over(&grant, margin) => break "no member has confirmed it in time".to_owned(),
             ended = group.ended() => {
                 part(session, "client-exited").await;
-                return ended;
+                // What it says of itself is of no interest when it was asked to end.
+                return if is_asked { Err(lost(NEEDED, "no member has confirmed it in time")) } else { ended };
             }
             () = nearly_over(&grant, grace.max(margin)), if !is_asked => {
                 say("no member confirms what is held: the command is asked to end");
@@ -182,8 +183,10 @@ async fn run_while_held(
     };
     group.kill().await;
     part(session, "session-ended").await;
-    Err(lost("what the command needs", &why))
+    Err(lost(NEEDED, &why))
 }
+
+const NEEDED: &str = "what the command needs";
 
 /// The kernel must have the time to end the command before the deadline.
 const MARGIN: Duration = Duration::from_millis(100);

@@ -242,3 +242,31 @@ fn path(kind: FenceKind, namespace: &impl fmt::Display, name: &impl fmt::Display
     };
     format!("/v1/{kind}/{namespace}/{name}/{verb}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::session::tests::session;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grant_is_lost_when_a_later_sign_of_life_does_not_find_it() {
+        let (session, told) = session(Duration::from_secs(3));
+        let fence = wire::Fence {
+            kind: FenceKind::Lock,
+            namespace: "default".to_owned(),
+            name: "disk".to_owned(),
+            fencing_token: 7,
+        };
+        let grant = Grant { session, fence: fence.clone(), since: Instant::now() };
+        // A sign of life that was sent before the grant came knows nothing of it.
+        told.send_modify(|life| life.holds = vec![]);
+        assert!(grant.is_valid());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        told.send_modify(|life| (life.heard, life.holds) = (Instant::now(), vec![fence.clone()]));
+        assert!(grant.is_valid());
+        let newer = wire::Fence { fencing_token: 8, ..fence };
+        told.send_modify(|life| life.holds = vec![newer]);
+        assert!(!grant.is_valid());
+        assert_eq!(grant.lost().await, "it was given up, or taken away");
+    }
+}

@@ -199,3 +199,51 @@ impl Keeper {
 
 /// Before the next member is asked.
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A session of a cluster that nobody reaches, and the way to say what is known of it.
+    pub(in crate::client) fn session(valid_for: Duration) -> (Session, watch::Sender<Life>) {
+        let client = Client::new(&["http://127.0.0.1:1".to_owned()], Patience::Once(PAUSE), 1).expect("a URL");
+        let now = Instant::now();
+        let (told, life) =
+            watch::channel(Life { heard: now, valid_until: now + valid_for, holds: vec![], ended: None });
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+        let keeper = Arc::new(AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
+        (Session { client, name: "s".to_owned(), ttl: valid_for, life, _keeper: keeper }, told)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_over_at_its_deadline_unless_a_sign_of_life_has_moved_it() {
+        let (session, told) = session(Duration::from_secs(3));
+        let began = Instant::now();
+        let later = began + Duration::from_secs(5);
+        sleep(Duration::from_secs(2)).await;
+        told.send_modify(|life| life.valid_until = later);
+        sleep(Duration::from_secs(2)).await;
+        assert!(session.is_valid());
+        assert_eq!(session.over().await, SILENT);
+        assert_eq!(Instant::now(), later);
+        assert!(!session.is_valid());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_was_ended_is_over_at_once() {
+        let (session, told) = session(Duration::from_secs(3));
+        told.send_modify(|life| life.ended = Some("session-ended".to_owned()));
+        assert!(!session.is_valid());
+        assert_eq!(session.over().await, "session-ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_that_reaches_nobody_gives_up_at_the_deadline_and_for_good() {
+        let (session, told) = session(Duration::from_secs(3));
+        let began = Instant::now();
+        let (client, path, ttl) = (session.client.clone(), "/v1/sessions/s/keepalive".to_owned(), session.ttl);
+        Keeper { client, path, ttl, told }.keep().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+        assert!(!session.is_valid());
+    }
+}
