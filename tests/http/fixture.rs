@@ -67,10 +67,10 @@ impl Network for Nobody {
 
 impl Service {
     pub async fn start() -> Self {
-        Self::start_with(HubLimits::default()).await
+        Self::start_with(HubLimits::default(), SessionSettings::default()).await
     }
 
-    pub async fn start_with(limits: HubLimits) -> Self {
+    pub async fn start_with(limits: HubLimits, sessions: SessionSettings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (tasks, failures) = Tasks::new();
         let (hub, registry) = (Hub::new(limits), Registry::new());
@@ -92,8 +92,7 @@ impl Service {
         let mut status = raft.status_changes();
         let leads = status.wait_for(|status| status.phase == Phase::Running && status.role == RaftRole::Leader);
         tokio::time::timeout(PATIENCE, leads).await.expect("it becomes the Raft leader").unwrap();
-        let coordinator =
-            Coordinator::start(raft, hub.clone(), clock, SessionSettings::default(), &registry, &tasks).unwrap();
+        let coordinator = Coordinator::start(raft, hub.clone(), clock, sessions, &registry, &tasks).unwrap();
         duties::start(coordinator.clone(), &tasks);
         let api = Api::new(coordinator.clone(), HttpMetrics::register(&registry).unwrap(), tasks.clone());
         let router = router(api);

@@ -1,6 +1,8 @@
 //! Sessions: how they begin, live and end, and what ends with them.
 
 use futures::{StreamExt, stream};
+use quorate::settings::SessionSettings;
+use quorate::watch::HubLimits;
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 
@@ -114,4 +116,34 @@ async fn many_sessions_end_at_once_and_nobody_else_waits_for_them() {
     }
     service.send(Request::get(format!("/v1/sessions/{}", sessions[7]))).await.expect(410);
     assert_eq!(service.count("quorate_sessions_ended_total"), 2000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_limit_is_a_setting_and_says_what_to_do_when_it_is_reached() {
+    let limits =
+        SessionSettings { max_sessions: 4, max_holds: 2, max_waiting: 1, max_metadata: 10, ..Default::default() };
+    let service = Service::start_with(HubLimits::default(), limits).await;
+    let sessions = stream::iter(0..4).then(|_| service.session(60_000)).collect::<Vec<_>>().await;
+    let refused = async |request: Request, status: u16, says: &str| {
+        let problem = service.send(request).await.expect(status).json();
+        assert_eq!(problem["outcome"], "not-applied");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
+    };
+    refused(Request::post("/v1/sessions", "{}").json(), 429, "there are 4 sessions").await;
+    let large = r#"{"metadata":{"zone":"1234567"}}"#;
+    refused(Request::post("/v1/sessions", large).json(), 413, "11 bytes, and at most 10").await;
+
+    let campaign = |election: &str, session: &str| {
+        contest(&format!("/v1/elections/default/{election}/campaign"), session, &json!({"waitMs": 0}))
+    };
+    service.send(campaign("a", &sessions[0])).await.expect(200);
+    service.send(campaign("a", &sessions[1])).await.expect(504);
+    refused(campaign("a", &sessions[2]), 429, "1 claims wait for election default/a").await;
+    service.send(campaign("a", &sessions[1])).await.expect(504);
+    service.send(campaign("b", &sessions[0])).await.expect(200);
+    refused(campaign("c", &sessions[0]), 429, "has 2 claims").await;
+    let election = service.send(Request::get("/v1/elections/default/a")).await.expect(200).json();
+    assert_eq!((&election["waiting"], &election["queue"][0]["session"]), (&json!(1), &json!(sessions[1])));
+    service.send(Request::delete(format!("/v1/sessions/{}", sessions[3]))).await.expect(200);
+    service.session(60_000).await;
 }

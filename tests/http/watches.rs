@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quorate::machine::event::{Change, Event as MachineEvent};
+use quorate::settings::SessionSettings;
 use quorate::types::{Key, Revision, Timestamp};
 use quorate::watch::HubLimits;
 use serde_json::json;
@@ -112,7 +113,7 @@ async fn all_changes_of_one_revision_come_together_and_only_the_last_can_be_resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_fell_out_of_the_ring_gets_a_new_snapshot() {
-    let service = Service::start_with(HubLimits { events: 2, bytes: usize::MAX }).await;
+    let service = Service::start_with(HubLimits { events: 2, bytes: usize::MAX }, SessionSettings::default()).await;
     let first = service.send(Request::put("/v1/kv/a", "0")).await.expect(200).json()["modRevision"].clone();
     for value in ["1", "2", "3", "4"] {
         service.send(Request::put("/v1/kv/a", value)).await.expect(200);
