@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::types::{
     ClientName, ClusterId, ConfigName, ContestName, DocumentKey, FeatureLevel, FencingToken, IdempotencyKey,
-    Incarnation, Key, Leadership, MemberId, MemberName, Namespace, Revision, SessionId, Term, Timestamp, Ttl, Version,
+    Incarnation, Key, Leadership, Life, MemberId, MemberName, Namespace, Revision, SessionId, Term, Timestamp, Ttl,
+    Version,
 };
 
 /// One entry of the log: who asks, when by the proposer's wall clock, and for what.
@@ -37,12 +38,28 @@ pub enum Action {
     /// Gives a new cluster its identity; refused when it has another already.
     FoundCluster {
         cluster: ClusterId,
+        /// The greatest member id of those who founded it; the ids that it gives begin behind.
+        newest_member: MemberId,
     },
-    /// Records what a member says of itself.
+    /// Records what a member says of itself, unless its volume does not go on from the life that is recorded.
     AnnounceMember {
         member: MemberId,
         record: MemberRecord,
+        /// The lives of its volume that may be the recorded one, oldest first (see [`Life::continues`]).
+        before: Vec<Life>,
     },
+    /// Gives a member-to-be its id: the one that its incarnation has already, or one that nobody ever had.
+    AllocateMember {
+        record: MemberRecord,
+    },
+    /// Forgets what a member said of itself that is in the membership no more.
+    ForgetMember {
+        member: MemberId,
+    },
+    /// Records how large the cluster should be.
+    SetSize(ClusterSize),
+    /// Records what else is declared of the members: who should lead, and whether anything is to change.
+    Steer(Steering),
     /// The first command of every Raft leader: its log index becomes the leadership.
     BeginLeadership {
         member: MemberId,
@@ -130,6 +147,38 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it brings data that a client wants kept: such a command is refused where there is no room for more.
+    pub fn brings_data(&self) -> bool {
+        match self {
+            Self::PutKey { .. } | Self::PutConfig { .. } => true,
+            Self::Transact(transaction) => {
+                let mut operations = transaction.success.iter().chain(&transaction.failure);
+                operations.any(|operation| matches!(operation, KeyOperation::Put { .. }))
+            }
+            Self::FoundCluster { .. }
+            | Self::AnnounceMember { .. }
+            | Self::AllocateMember { .. }
+            | Self::ForgetMember { .. }
+            | Self::SetSize(_)
+            | Self::Steer(_)
+            | Self::BeginLeadership { .. }
+            | Self::DeleteKey { .. }
+            | Self::DeleteConfig { .. }
+            | Self::ReportConsumer { .. }
+            | Self::CreateSession { .. }
+            | Self::EndSession { .. }
+            | Self::ExpireSessions(_)
+            | Self::Claim { .. }
+            | Self::Release { .. }
+            | Self::Revoke { .. }
+            | Self::SetElection { .. }
+            | Self::ForgetRequests { .. }
+            | Self::Compact { .. } => false,
+        }
+    }
+}
+
 /// What a member says of itself, for the other members and for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberRecord {
@@ -140,6 +189,34 @@ pub struct MemberRecord {
     /// Release of the program, such as `0.1.0`.
     pub version: String,
     pub features: FeatureLevel,
+    /// The present life of its volume; `None` for a release that counts none.
+    pub life: Option<Life>,
+}
+
+/// How large a cluster should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterSize {
+    /// Members that vote.
+    pub voters: u32,
+    /// Members that only follow.
+    pub learners: u32,
+}
+
+/// What is declared of the members beside their number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Steering {
+    /// Who leads the cluster whenever it can.
+    pub preferred_leader: Option<MemberName>,
+    pub care: Care,
+}
+
+/// Whether the Raft leader changes the membership, and moves leadership, of its own accord.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Care {
+    #[default]
+    Active,
+    /// Everything stays as it is, whatever else is declared.
+    Paused,
 }
 
 /// Names a config in the whole cluster.

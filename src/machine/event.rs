@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::command::{ConfigId, ContestId, MemberRecord};
+use super::command::{ClusterSize, ConfigId, ContestId, MemberRecord, Steering};
 use super::config::ConfigRecord;
 use super::contest::{ClaimRecord, Grant};
 use super::outcome::KeyMeta;
@@ -82,6 +82,12 @@ pub enum Change {
         member: MemberId,
         record: MemberRecord,
     },
+    /// Whoever that was is in the membership no more.
+    MemberForgotten {
+        member: MemberId,
+    },
+    SizeSet(ClusterSize),
+    Steered(Steering),
     ClusterFounded,
     Compacted {
         through: Revision,

@@ -94,6 +94,11 @@ impl Requests {
         self.forgotten_early
     }
 
+    /// Whether a request with this key is remembered.
+    pub fn knows(&self, key: &IdempotencyKey) -> bool {
+        self.by_key.contains_key(key.as_str())
+    }
+
     pub(super) fn recall(&self, key: &IdempotencyKey, fingerprint: u128) -> Recall {
         let Some(request) = self.by_key.get(key.as_str()).and_then(|number| self.rows.get(number)) else {
             return Recall::New;

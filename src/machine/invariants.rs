@@ -42,6 +42,7 @@ impl Machine {
         self.past_configs_belong_to_a_config()?;
         self.configs_have_the_hash_of_their_data()?;
         self.leadership_began_in_the_log()?;
+        self.no_member_is_beyond_the_newest()?;
         self.sessions_are_numbered_in_order()?;
         self.what_a_session_has_ends_with_it()?;
         self.consumers_run_what_was_there()?;
@@ -97,6 +98,12 @@ impl Machine {
         let Some(record) = self.leadership() else { return Ok(()) };
         let began = self.applied().is_some_and(|applied| record.leadership.get() <= applied.get());
         ensure("a leadership began at an entry of the log", began, || format!("{record:?}, applied {:?}", self.applied))
+    }
+
+    fn no_member_is_beyond_the_newest(&self) -> Result<(), Violation> {
+        let newest = self.newest_member();
+        let beyond = self.members().find(|(member, _)| *member > newest);
+        ensure("no member is beyond the newest", beyond.is_none(), || format!("{beyond:?}, newest {newest}"))
     }
 
     fn sessions_are_numbered_in_order(&self) -> Result<(), Violation> {
@@ -206,14 +213,14 @@ mod tests {
     use crate::encoding::Writer;
     use crate::machine::command::{
         Action, Author, ClaimLimits, Command, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport, ContestId,
-        ElectionSpec, EndCause, KeyCondition, NewClaim, NewSession, Otherwise, Permits,
+        ElectionSpec, EndCause, KeyCondition, MemberRecord, NewClaim, NewSession, Otherwise, Permits,
     };
     use crate::machine::contest::{ClaimRecord, ContestRecord};
     use crate::machine::event::Cause;
     use crate::machine::keys::KeyRecord;
     use crate::types::{
-        FencingToken, IdempotencyKey, Key, Leadership, LogIndex, MemberId, Revision, SessionId, Term, Timestamp, Ttl,
-        Version,
+        FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, LogIndex, MemberId, Revision,
+        SessionId, Term, Timestamp, Ttl, Version,
     };
 
     /// A state with something in every table.
@@ -235,7 +242,17 @@ mod tests {
             only_if: ConfigCondition::Always,
         };
         let lead = Action::BeginLeadership { member: MemberId::new(1), term: Term::new(1) };
-        let actions = [lead, put("1"), put("2"), put_config("1"), put_config("2")].into_iter().chain(holding());
+        let record = MemberRecord {
+            name: "a".parse().unwrap(),
+            incarnation: Incarnation::from_random(1),
+            url: String::new(),
+            version: String::new(),
+            features: FeatureLevel::new(1),
+            life: None,
+        };
+        let announce = Action::AnnounceMember { member: MemberId::new(1), record, before: Vec::new() };
+        let actions =
+            [lead, put("1"), put("2"), put_config("1"), put_config("2")].into_iter().chain(holding()).chain([announce]);
         for (index, action) in (0..).zip(actions) {
             let author = Author::Client(Some(IdempotencyKey::new(format!("{index}")).unwrap()));
             let applied = machine.apply(LogIndex::new(index), &Command { at: Timestamp::default(), author, action });
@@ -330,6 +347,9 @@ mod tests {
         });
         broken("a leadership began at an entry of the log", |machine| {
             machine.cluster.leadership.as_mut().unwrap().leadership = Leadership::new(99);
+        });
+        broken("no member is beyond the newest", |machine| {
+            machine.cluster.newest_member = MemberId::ZERO;
         });
         broken("the history's index matches its table", |machine| {
             let mut writer = Writer::default();

@@ -48,7 +48,8 @@ pub use session::Sessions;
 use bytes::Bytes;
 use cluster::Cluster;
 use command::{
-    Action, Author, Command, ConfigCondition, ConfigDocument, ConfigId, KeyCondition, MemberRecord, Transaction,
+    Action, Author, ClusterSize, Command, ConfigCondition, ConfigDocument, ConfigId, KeyCondition, MemberRecord,
+    Steering, Transaction,
 };
 use config::{ConfigOwner, ConfigPlan};
 use event::{Change, Event};
@@ -59,7 +60,10 @@ use turn::Turn;
 use crate::types::{ClusterId, FeatureLevel, Key, Leadership, LogIndex, MemberId, Revision, SessionId, Term};
 
 /// The level of this release's state machine.
-pub const FEATURE_LEVEL: FeatureLevel = FeatureLevel::new(1);
+pub const FEATURE_LEVEL: FeatureLevel = FeatureLevel::new(2);
+
+/// The level from which on [`Action::Steer`] may be proposed.
+pub const STEERING_LEVEL: FeatureLevel = FeatureLevel::new(2);
 
 /// What one command did, for its caller and for everybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,8 +161,12 @@ impl Machine {
             Author::Client(_) | Author::Member => ConfigOwner::Clients,
         };
         match &command.action {
-            Action::FoundCluster { cluster } => self.found(cluster, turn),
-            Action::AnnounceMember { member, record } => self.announce(*member, record, turn),
+            Action::FoundCluster { cluster, newest_member } => self.cluster.found(cluster, *newest_member, turn),
+            Action::AnnounceMember { member, record, before } => self.cluster.announce(*member, record, before, turn),
+            Action::AllocateMember { record } => self.cluster.allocate(record, turn),
+            Action::ForgetMember { member } => self.cluster.forget(*member, turn),
+            Action::SetSize(size) => self.cluster.set_size(*size, turn),
+            Action::Steer(steering) => self.cluster.steer(steering, turn),
             Action::BeginLeadership { member, term } => self.begin_leadership(*member, *term, turn),
             Action::PutKey { key, value, session, only_if } => self.put_key(key, value, *session, *only_if, turn),
             Action::DeleteKey { key, only_if } => self.delete_key(key, *only_if, turn),
@@ -178,26 +186,6 @@ impl Machine {
             }
             Action::Compact { through } => self.compact(*through, turn),
         }
-    }
-
-    fn found(&mut self, cluster: &ClusterId, turn: &mut Turn) -> Outcome {
-        match &self.cluster.id {
-            Some(present) if present != cluster => Err(Rejection::AlreadyFounded { cluster: present.clone() }),
-            Some(_) => Ok(Effect::ClusterFounded),
-            None => {
-                self.cluster.id = Some(cluster.clone());
-                turn.changes.push(Change::ClusterFounded);
-                Ok(Effect::ClusterFounded)
-            }
-        }
-    }
-
-    fn announce(&mut self, member: MemberId, record: &MemberRecord, turn: &mut Turn) -> Outcome {
-        if self.cluster.members.get(&member) != Some(record) {
-            self.cluster.members.insert(member, record.clone());
-            turn.changes.push(Change::MemberAnnounced { member, record: record.clone() });
-        }
-        Ok(Effect::MemberAnnounced)
     }
 
     fn begin_leadership(&mut self, member: MemberId, term: Term, turn: &mut Turn) -> Outcome {
@@ -324,6 +312,27 @@ impl Machine {
     /// What one member says of itself.
     pub fn member(&self, member: MemberId) -> Option<&MemberRecord> {
         self.cluster.members.get(&member)
+    }
+
+    /// The greatest id that a member has, or had.
+    pub fn newest_member(&self) -> MemberId {
+        self.cluster.newest_member
+    }
+
+    /// How large the cluster should be; `None` until somebody has said so.
+    pub fn size(&self) -> Option<ClusterSize> {
+        self.cluster.size
+    }
+
+    /// What is declared of the members beside their number.
+    pub fn steering(&self) -> &Steering {
+        &self.cluster.steering
+    }
+
+    /// Whether a member was in the cluster and is forgotten by now. Whoever founded it counts as such until it has spoken of
+    /// itself, so this says that a member was removed only of one that is in no membership either.
+    pub fn has_forgotten(&self, member: MemberId) -> bool {
+        self.cluster.has_forgotten(member)
     }
 
     /// The level that every announced member understands.

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::command::{ConfigId, ContestId};
 use super::contest::Grant;
 use super::event::Cause;
-use crate::types::{ClusterId, FencingToken, IdempotencyKey, Key, Leadership, Revision, SessionId, Version};
+use crate::types::{ClusterId, FencingToken, IdempotencyKey, Key, Leadership, MemberId, Revision, SessionId, Version};
 
 /// The machine's answer to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,18 @@ pub type Outcome = Result<Effect, Rejection>;
 pub enum Effect {
     ClusterFounded,
     MemberAnnounced,
+    MemberAllocated(MemberId),
+    MemberForgotten {
+        existed: bool,
+    },
+    /// `changed` is false when it was set so already.
+    SizeSet {
+        changed: bool,
+    },
+    /// `changed` is false when it was so already.
+    Steered {
+        changed: bool,
+    },
     LeadershipBegun(Leadership),
     KeyPut(KeyMeta),
     /// The key as it was; `None` when there was none, which changes nothing.
@@ -111,6 +123,13 @@ pub enum OperationResult {
 pub enum Rejection {
     #[error("this is cluster {cluster} already; a cluster is founded once")]
     AlreadyFounded { cluster: ClusterId },
+    #[error("no cluster is founded yet, and only a cluster gives ids to members: try again once it is")]
+    NotFounded,
+    #[error(
+        "the volume of member {member} is a copy of an older one, or another process runs on a newer one: it has started \
+         {present} times, and the cluster has recorded a start of that member, number {recorded}, which it does not know"
+    )]
+    OlderVolume { member: MemberId, recorded: u64, present: u64 },
     #[error(
         "decided in leadership {named}, but leadership {current} has begun: decide again on the present Raft leader"
     )]

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::Machine;
 use super::cluster::{Cluster, LeadershipRecord, MemberRows};
+use super::command::Steering;
 use super::config::{ConfigRows, PastConfigRows};
 use super::consumers::ConsumerRows;
 use super::contest::{ClaimRows, ContestRows};
@@ -46,6 +47,15 @@ impl Encode for Scalars<'_> {
         }
         if machine.sessions.newest > SessionId::ZERO {
             writer.number(8, machine.sessions.newest.get());
+        }
+        if machine.cluster.newest_member > MemberId::ZERO {
+            writer.number(9, machine.cluster.newest_member.get());
+        }
+        if let Some(size) = &machine.cluster.size {
+            writer.message(10, size);
+        }
+        if machine.cluster.steering != Steering::default() {
+            writer.message(11, &machine.cluster.steering);
         }
     }
 }
@@ -124,7 +134,8 @@ impl Machine {
     fn finish_restoring(&mut self, scalars: Bytes) -> Result<(), DecodeError> {
         let mut reader = Reader::new(scalars);
         fields!(reader => 1 applied: number, 2 revision: number, 3 compacted: number, 4 next_request: number,
-            5 forgotten_early: number, 6 cluster: parse, 7 leadership: bytes, 8 newest_session: number);
+            5 forgotten_early: number, 6 cluster: parse, 7 leadership: bytes, 8 newest_session: number,
+            9 newest_member: number, 10 size: message, 11 steering: message);
         self.applied = applied.map(LogIndex::new);
         let compacted = Revision::new(required(compacted, "compacted")?);
         self.keys.finish_loading(Revision::new(required(revision, "revision")?), compacted);
@@ -135,7 +146,9 @@ impl Machine {
         self.requests.finish_loading(next, required(forgotten_early, "forgotten early")?);
         let members = std::mem::take(&mut self.cluster.members);
         let leadership = leadership.map(decode_leadership).transpose()?;
-        self.cluster = Cluster { id: cluster, leadership, members };
+        let newest_member = MemberId::new(newest_member.unwrap_or_default());
+        self.cluster =
+            Cluster { id: cluster, leadership, members, newest_member, size, steering: steering.unwrap_or_default() };
         Ok(())
     }
 
@@ -207,7 +220,9 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_lacks_something_or_has_it_twice_is_refused() {
-        let scalars = Machine::default().scalars();
+        let mut machine = Machine::default();
+        machine.cluster.newest_member = MemberId::new(2);
+        let scalars = machine.scalars();
         assert!(restore(vec![scalars.clone(), member(1), member(2)]).is_ok());
         let refused = [
             (vec![], "field `scalars` is missing"),

@@ -3,10 +3,12 @@
 //! A value of one of these types was checked once, at the border where it came in, and is right ever after.
 //! Nothing here reads a clock, a file or the network, and nothing here imports another module of Quorate.
 
+mod life;
 mod names;
 mod numbers;
 mod time;
 
+pub use life::Life;
 pub use names::{
     ClientName, ClusterId, ConfigName, ContestName, DocumentKey, IdempotencyKey, Incarnation, InvalidName, Key,
     MemberName, Namespace, SessionName,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate::machine::command::{
-    Action, Author, ClaimLimits, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId,
-    ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation, MemberRecord,
-    NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Transaction,
+    Action, Author, Care, ClaimLimits, ClusterSize, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument,
+    ConfigId, ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation,
+    MemberRecord, NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Steering, Transaction,
 };
 use quorate::machine::contest::Grant;
 use quorate::machine::event::Cause;
@@ -15,8 +15,8 @@ use quorate::machine::outcome::{
 };
 use quorate::machine::{Limits, Machine};
 use quorate::types::{
-    ClusterId, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, LogIndex, MemberId, Revision,
-    SessionId, Term, Timestamp, Ttl, Version,
+    ClusterId, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, Life, LogIndex, MemberId,
+    Revision, SessionId, Term, Timestamp, Ttl, Version,
 };
 
 fn key(text: &str) -> Key {
@@ -38,12 +38,20 @@ fn by(author: Author, action: Action) -> Command {
 /// Every action, author, condition and operation.
 pub fn commands() -> Vec<Command> {
     let mut commands = vec![
-        by(Author::Member, Action::FoundCluster { cluster: ClusterId::from_random(0xc0ffee) }),
-        by(Author::Member, Action::AnnounceMember { member: MemberId::new(3), record: member() }),
+        by(Author::Member, found()),
+        by(
+            Author::Member,
+            Action::AnnounceMember { member: MemberId::new(3), record: member(), before: vec![life(6), life(7)] },
+        ),
         by(Author::Member, Action::BeginLeadership { member: MemberId::new(3), term: Term::new(5) }),
         by_client(Action::Transact(transaction())),
         by(Author::Duty(Leadership::new(3)), Action::ForgetRequests { through: 70_000 }),
         by(Author::Duty(Leadership::new(3)), Action::Compact { through: Revision::new(1) }),
+        by(Author::Duty(Leadership::new(3)), Action::AllocateMember { record: member() }),
+        by(Author::Duty(Leadership::new(3)), Action::ForgetMember { member: MemberId::new(2) }),
+        by(Author::Duty(Leadership::new(3)), Action::SetSize(size())),
+        by(Author::Duty(Leadership::new(3)), Action::Steer(steering())),
+        by(Author::Duty(Leadership::new(3)), Action::Steer(Steering::default())),
     ];
     let conditions = [
         KeyCondition::Always,
@@ -179,7 +187,24 @@ fn member() -> MemberRecord {
         url: "http://quorate-1.example:8080".to_owned(),
         version: "0.1.0".to_owned(),
         features: FeatureLevel::new(1),
+        life: Some(life(8)),
     }
+}
+
+fn life(number: u64) -> Life {
+    Life { number, token: u128::from(number) << 64 }
+}
+
+fn found() -> Action {
+    Action::FoundCluster { cluster: ClusterId::from_random(0xc0ffee), newest_member: MemberId::new(3) }
+}
+
+fn size() -> ClusterSize {
+    ClusterSize { voters: 3, learners: 1 }
+}
+
+fn steering() -> Steering {
+    Steering { preferred_leader: Some("quorate-1".parse().unwrap()), care: Care::Paused }
 }
 
 fn document() -> ConfigDocument {
@@ -231,6 +256,10 @@ fn effects() -> Vec<Effect> {
     vec![
         Effect::ClusterFounded,
         Effect::MemberAnnounced,
+        Effect::MemberAllocated(MemberId::new(4)),
+        Effect::MemberForgotten { existed: true },
+        Effect::SizeSet { changed: true },
+        Effect::Steered { changed: true },
         Effect::LeadershipBegun(Leadership::new(3)),
         Effect::KeyPut(meta()),
         Effect::KeyDeleted(None),
@@ -283,6 +312,8 @@ fn holding_rejections() -> Vec<Rejection> {
 fn rejections() -> Vec<Rejection> {
     let mut rejections = vec![
         Rejection::AlreadyFounded { cluster: ClusterId::from_random(0xc0ffee) },
+        Rejection::NotFounded,
+        Rejection::OlderVolume { member: MemberId::new(3), recorded: 300, present: 299 },
         Rejection::Superseded { named: Leadership::new(3), current: Leadership::new(9) },
         Rejection::KeyMismatch { key: key("a"), current: None },
         Rejection::KeyMismatch { key: key("a"), current: Some(meta()) },
@@ -322,8 +353,8 @@ pub fn machine() -> Machine {
         only_if: KeyCondition::Always,
     };
     let actions = [
-        Action::FoundCluster { cluster: ClusterId::from_random(0xc0ffee) },
-        Action::AnnounceMember { member: MemberId::new(3), record: member() },
+        found(),
+        Action::AnnounceMember { member: MemberId::new(3), record: member(), before: vec![life(6), life(7)] },
         Action::BeginLeadership { member: MemberId::new(3), term: Term::new(5) },
         put_key("a", b"1"),
         put_key("a", b"2"),
@@ -348,7 +379,12 @@ pub fn machine() -> Machine {
     }
     let document = ConfigDocument { rollback_to: Some(Version::new(1)), ..document() };
     let rollback = Action::PutConfig { config: config(), document, only_if: ConfigCondition::Always };
-    machine.apply(LogIndex::new(100), &by(Author::Duty(Leadership::new(2)), rollback));
+    let joiner = MemberRecord { incarnation: Incarnation::from_random(0xbeef), ..member() };
+    let duties =
+        [rollback, Action::AllocateMember { record: joiner }, Action::SetSize(size()), Action::Steer(steering())];
+    for (index, action) in (100..).zip(duties) {
+        machine.apply(LogIndex::new(index), &by(Author::Duty(Leadership::new(2)), action));
+    }
     machine
 }
 

@@ -38,9 +38,11 @@ fn with_unknown(bytes: &Bytes, path: &[u32]) -> Option<Bytes> {
 #[test]
 fn unknown_fields_of_a_command_are_skipped() {
     let mut paths = vec![vec![], vec![2], vec![3]];
-    paths.extend((1..=18).map(|action| vec![3, action]));
-    // The record of a member, the compares and operations of a transaction, the name and the data of a config.
-    paths.extend([[3, 2, 2], [3, 6, 1], [3, 6, 2], [3, 6, 3], [3, 7, 1], [3, 7, 2], [3, 7, 3]].map(Vec::from));
+    paths.extend((1..=21).map(|action| vec![3, action]));
+    // The records of members, the compares and operations of a transaction, the name and the data of a config.
+    paths.extend(
+        [[3, 2, 2], [3, 19, 1], [3, 6, 1], [3, 6, 2], [3, 6, 3], [3, 7, 1], [3, 7, 2], [3, 7, 3]].map(Vec::from),
+    );
     paths.extend([[3, 6, 1, 3], [3, 7, 2, 1]].map(Vec::from));
     // A fence and its contest; the report, session, contest, claim, limits and seats, and the metadata in them.
     paths.extend([[3, 6, 1, 4], [3, 12, 1, 3], [3, 15, 3, 6]].map(Vec::from));

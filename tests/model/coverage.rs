@@ -8,11 +8,15 @@ use quorate::machine::event::{Cause, Change};
 use quorate::machine::outcome::{Claimed, Effect, Measured, Origin, Rejection};
 
 /// Everything that must be reached.
-const ALL: [&str; 69] = [
+const ALL: [&str; 83] = [
     "answered again",
     "asked to found",
     "asked to announce",
     "asked to lead",
+    "asked to allocate",
+    "asked to forget a member",
+    "asked for a size",
+    "asked to steer",
     "asked to put a key",
     "asked to delete a key",
     "asked for a transaction",
@@ -22,6 +26,13 @@ const ALL: [&str; 69] = [
     "asked to compact",
     "founded",
     "announced",
+    "allocated",
+    "member forgotten",
+    "no member to forget",
+    "size set",
+    "size known",
+    "steered",
+    "steered so already",
     "led",
     "key put",
     "key deleted",
@@ -36,6 +47,8 @@ const ALL: [&str; 69] = [
     "forgot",
     "compacted",
     "refused: founded already",
+    "refused: not founded",
+    "refused: older volume",
     "refused: superseded",
     "refused: key mismatch",
     "refused: config mismatch",
@@ -78,6 +91,7 @@ const ALL: [&str; 69] = [
     "refused: too many permits",
     "refused: not held",
     "several grants at once",
+    "allocated again",
 ];
 
 #[derive(Default)]
@@ -96,6 +110,9 @@ impl Coverage {
                 self.add(done(effect));
                 if matches!(effect, Effect::Transacted { .. }) && applied.events.is_empty() {
                     self.add("transaction without a change");
+                }
+                if matches!(effect, Effect::MemberAllocated(_)) && applied.events.is_empty() {
+                    self.add("allocated again");
                 }
                 if applied.events.len() > 1 {
                     self.add("several grants at once");
@@ -161,6 +178,10 @@ fn asked(action: &Action) -> &'static str {
         Action::FoundCluster { .. } => "asked to found",
         Action::AnnounceMember { .. } => "asked to announce",
         Action::BeginLeadership { .. } => "asked to lead",
+        Action::AllocateMember { .. } => "asked to allocate",
+        Action::ForgetMember { .. } => "asked to forget a member",
+        Action::SetSize(_) => "asked for a size",
+        Action::Steer(_) => "asked to steer",
         Action::PutKey { .. } => "asked to put a key",
         Action::DeleteKey { .. } => "asked to delete a key",
         Action::Transact(_) => "asked for a transaction",
@@ -183,6 +204,13 @@ fn done(effect: &Effect) -> &'static str {
     match effect {
         Effect::ClusterFounded => "founded",
         Effect::MemberAnnounced => "announced",
+        Effect::MemberAllocated(_) => "allocated",
+        Effect::MemberForgotten { existed: true } => "member forgotten",
+        Effect::MemberForgotten { existed: false } => "no member to forget",
+        Effect::SizeSet { changed: true } => "size set",
+        Effect::SizeSet { changed: false } => "size known",
+        Effect::Steered { changed: true } => "steered",
+        Effect::Steered { changed: false } => "steered so already",
         Effect::LeadershipBegun(_) => "led",
         Effect::KeyPut(_) => "key put",
         Effect::KeyDeleted(Some(_)) => "key deleted",
@@ -215,6 +243,8 @@ fn done(effect: &Effect) -> &'static str {
 fn refused(rejection: &Rejection) -> &'static str {
     match rejection {
         Rejection::AlreadyFounded { .. } => "refused: founded already",
+        Rejection::NotFounded => "refused: not founded",
+        Rejection::OlderVolume { .. } => "refused: older volume",
         Rejection::Superseded { .. } => "refused: superseded",
         Rejection::KeyMismatch { .. } => "refused: key mismatch",
         Rejection::ConfigMismatch { .. } => "refused: config mismatch",

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use quorate::machine::command::{
-    Action, Author, ClaimLimits, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId,
-    ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation, MemberRecord,
-    Metadata, NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Transaction,
+    Action, Author, Care, ClaimLimits, ClusterSize, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument,
+    ConfigId, ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation,
+    MemberRecord, Metadata, NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Steering, Transaction,
 };
 use quorate::machine::keys::KeyRange;
 use quorate::types::{
-    ClusterId, DocumentKey, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, MemberId,
+    ClusterId, DocumentKey, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, Life, MemberId,
     Revision, SessionId, Term, Timestamp, Ttl, Version,
 };
 use rand::rngs::StdRng;
@@ -90,14 +90,28 @@ impl Generator {
         match self.below(100) {
             0 => {
                 let cluster = ClusterId::from_random(u128::from(self.below(3)));
-                Action::FoundCluster { cluster }
+                Action::FoundCluster { cluster, newest_member: MemberId::new(1 + self.below(3)) }
             }
-            1..4 => Action::AnnounceMember { member: MemberId::new(1 + self.below(3)), record: self.member_record() },
+            1..4 => {
+                let (member, record) = (MemberId::new(1 + self.below(3)), self.member_record());
+                let before = (0..self.below(3)).map(|_| self.life()).collect();
+                Action::AnnounceMember { member, record, before }
+            }
             4..7 => {
                 let (member, term) = (MemberId::new(1 + self.below(3)), Term::new(self.below(100)));
                 Action::BeginLeadership { member, term }
             }
-            7..32 => {
+            7..9 => Action::AllocateMember { record: self.member_record() },
+            9 => Action::ForgetMember { member: MemberId::new(1 + self.below(model.newest_member.get() + 1)) },
+            10 => {
+                let (voters, learners) = (self.pick(&[1, 3]), self.pick(&[0, 1]));
+                Action::SetSize(ClusterSize { voters, learners })
+            }
+            11 => {
+                let preferred_leader = self.pick(&[None, Some("quorate-0".parse().unwrap())]);
+                Action::Steer(Steering { preferred_leader, care: self.pick(&[Care::Active, Care::Paused]) })
+            }
+            12..32 => {
                 let key = self.key();
                 let (session, only_if) = (self.binding(model), self.key_condition(&key, model));
                 Action::PutKey { value: self.value(bounds), session, only_if, key }
@@ -349,10 +363,15 @@ impl Generator {
     fn member_record(&mut self) -> MemberRecord {
         MemberRecord {
             name: self.pick(&["quorate-0", "quorate-1"]).parse().unwrap(),
-            incarnation: Incarnation::from_random(7),
+            incarnation: Incarnation::from_random(u128::from(self.below(4))),
             url: "http://quorate-0:8080".to_owned(),
             version: "0.1.0".to_owned(),
             features: FeatureLevel::new(1 + self.below(3)),
+            life: (self.below(4) > 0).then(|| self.life()),
         }
+    }
+
+    fn life(&mut self) -> Life {
+        Life { number: 1 + self.below(4), token: u128::from(self.below(2)) }
     }
 }

@@ -33,7 +33,7 @@ use holdings::Claim;
 use model::{Bounds, Model, Moment};
 
 /// Commands of one seed: enough for windows to move many times, few enough to replay in seconds.
-const COMMANDS: u64 = 5_000;
+const COMMANDS: u64 = 8_000;
 
 fn limits() -> Limits {
     Limits {
@@ -150,6 +150,9 @@ impl Run {
     fn compare_reads(&mut self) {
         let members: Vec<_> = self.machine.members().map(|(member, record)| (member, record.clone())).collect();
         assert_eq!(members, self.model.members.clone().into_iter().collect::<Vec<_>>());
+        assert_eq!(self.machine.newest_member(), self.model.newest_member);
+        assert_eq!(self.machine.size(), self.model.size);
+        assert_eq!(*self.machine.steering(), self.model.steering);
         let level = self.model.members.values().map(|record| record.features.get()).min().unwrap_or(1);
         assert_eq!(self.machine.feature_level().get(), level);
         self.compare_configs();

@@ -6,15 +6,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use quorate::machine::command::{
-    Action, Author, Command, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport, ContestId, ContestKind,
-    KeyCondition, MemberRecord,
+    Action, Author, ClusterSize, Command, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport, ContestId,
+    ContestKind, KeyCondition, MemberRecord, Steering,
 };
 use quorate::machine::config::{ConfigOwner, ConfigRecord};
 use quorate::machine::event::{Change, Event};
 use quorate::machine::keys::KeyRecord;
 use quorate::machine::outcome::{Answer, Effect, Measured, Origin, Outcome, Rejection};
 use quorate::types::{
-    ClusterId, IdempotencyKey, Key, Leadership, LogIndex, MemberId, Revision, SessionId, Term, Timestamp, Version,
+    ClusterId, IdempotencyKey, Key, Leadership, Life, LogIndex, MemberId, Revision, SessionId, Term, Timestamp, Version,
 };
 use sha2::{Digest, Sha256};
 
@@ -48,6 +48,9 @@ pub struct Model {
     pub cluster: Option<ClusterId>,
     pub leadership: Option<(Leadership, MemberId, Term, Timestamp)>,
     pub members: BTreeMap<MemberId, MemberRecord>,
+    pub newest_member: MemberId,
+    pub size: Option<ClusterSize>,
+    pub steering: Steering,
     pub keys: Moment,
     /// The keys at every revision that can still be read.
     pub moments: BTreeMap<Revision, Moment>,
@@ -76,6 +79,9 @@ impl Model {
             cluster: None,
             leadership: None,
             members: BTreeMap::new(),
+            newest_member: MemberId::ZERO,
+            size: None,
+            steering: Steering::default(),
             keys: BTreeMap::new(),
             moments: BTreeMap::from([(Revision::ZERO, BTreeMap::new())]),
             key_changes: Vec::new(),
@@ -188,10 +194,19 @@ impl Model {
             Change::LeadershipBegun { leadership, member, term } => {
                 self.leadership = Some((leadership, member, term, command.at));
             }
-            Change::MemberAnnounced { member, record } => drop(self.members.insert(member, record)),
+            Change::MemberAnnounced { member, record } => {
+                self.newest_member = self.newest_member.max(member);
+                self.members.insert(member, record);
+            }
+            Change::MemberForgotten { member } => drop(self.members.remove(&member)),
+            Change::SizeSet(size) => self.size = Some(size),
+            Change::Steered(steering) => self.steering = steering,
             Change::ClusterFounded => {
-                let Action::FoundCluster { cluster } = &command.action else { panic!("{command:?} founded a cluster") };
+                let Action::FoundCluster { cluster, newest_member } = &command.action else {
+                    panic!("{command:?} founded a cluster")
+                };
                 self.cluster = Some(cluster.clone());
+                self.newest_member = self.newest_member.max(*newest_member);
             }
             Change::Compacted { through } => self.compacted = through,
         }
@@ -211,15 +226,31 @@ impl Model {
 
     fn draft(&self, index: LogIndex, command: &Command, used: u64) -> Draft {
         match &command.action {
-            Action::FoundCluster { cluster } => match &self.cluster {
+            Action::FoundCluster { cluster, .. } => match &self.cluster {
                 None => Ok((Effect::ClusterFounded, vec![Change::ClusterFounded])),
                 Some(present) if present == cluster => Ok((Effect::ClusterFounded, vec![])),
                 Some(present) => Err(Rejection::AlreadyFounded { cluster: present.clone() }),
             },
-            Action::AnnounceMember { member, record } => {
+            Action::AnnounceMember { member, record, before } => {
+                self.check_life(*member, record, before)?;
                 let known = self.members.get(member) == Some(record);
                 let change = Change::MemberAnnounced { member: *member, record: record.clone() };
                 Ok((Effect::MemberAnnounced, if known { vec![] } else { vec![change] }))
+            }
+            Action::AllocateMember { record } => self.draft_allocation(record),
+            Action::ForgetMember { member } => {
+                let existed = self.members.contains_key(member);
+                let change = Change::MemberForgotten { member: *member };
+                Ok((Effect::MemberForgotten { existed }, if existed { vec![change] } else { vec![] }))
+            }
+            Action::SetSize(size) => {
+                let changed = self.size != Some(*size);
+                Ok((Effect::SizeSet { changed }, if changed { vec![Change::SizeSet(*size)] } else { vec![] }))
+            }
+            Action::Steer(steering) => {
+                let changed = self.steering != *steering;
+                let changes = if changed { vec![Change::Steered(steering.clone())] } else { vec![] };
+                Ok((Effect::Steered { changed }, changes))
             }
             Action::BeginLeadership { member, term } => {
                 let leadership = Leadership::new(index.get());
@@ -294,6 +325,10 @@ impl Model {
             }
             Action::FoundCluster { .. }
             | Action::AnnounceMember { .. }
+            | Action::AllocateMember { .. }
+            | Action::ForgetMember { .. }
+            | Action::SetSize(_)
+            | Action::Steer(_)
             | Action::BeginLeadership { .. }
             | Action::PutKey { .. }
             | Action::DeleteKey { .. }
@@ -304,6 +339,31 @@ impl Model {
             | Action::Compact { .. } => return None,
         };
         Some(effect.map(|effect| (effect, doing.changes, doing.holdings)))
+    }
+
+    /// A volume goes on from its newest recorded life, or that one is from before all that it remembers.
+    fn check_life(&self, member: MemberId, record: &MemberRecord, before: &[Life]) -> Result<(), Rejection> {
+        let Some(known) = self.members.get(&member) else { return Ok(()) };
+        let (Some(recorded), Some(present)) = (known.life, record.life) else { return Ok(()) };
+        let own: Vec<_> = before.iter().copied().chain([present]).collect();
+        if known.incarnation != record.incarnation || own.contains(&recorded) || recorded.number < own[0].number {
+            return Ok(());
+        }
+        Err(Rejection::OlderVolume { member, recorded: recorded.number, present: present.number })
+    }
+
+    fn draft_allocation(&self, record: &MemberRecord) -> Draft {
+        if self.cluster.is_none() {
+            return Err(Rejection::NotFounded);
+        }
+        let has_come_before = |(_, known): &(&MemberId, &MemberRecord)| known.incarnation == record.incarnation;
+        let member = match self.members.iter().rev().find(has_come_before) {
+            Some((member, _)) => *member,
+            None => MemberId::new(self.newest_member.get() + 1),
+        };
+        let known = self.members.get(&member) == Some(record);
+        let change = Change::MemberAnnounced { member, record: record.clone() };
+        Ok((Effect::MemberAllocated(member), if known { vec![] } else { vec![change] }))
     }
 
     fn check_report(&self, config: &ConfigId, session: SessionId, report: &ConsumerReport) -> Result<(), Rejection> {

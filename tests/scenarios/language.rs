@@ -16,7 +16,8 @@
 //! client: revoke CONTEST [token TOKEN]
 //! duty N: forget NUMBER | compact REVISION | expire SESSION[+MS] ...
 //!     | set NAMESPACE/NAME to SEATS seats [ttl MS] | unset NAMESPACE/NAME
-//! member: found NUMBER | announce MEMBER NAME LEVEL | lead MEMBER TERM
+//!     | allocate NAME INCARNATION | forget member MEMBER | size VOTERS+LEARNERS
+//! member: found NUMBER with MEMBERS members | announce MEMBER NAME LEVEL [incarnation NUMBER] | lead MEMBER TERM
 //! read: get KEY [at REVISION] | range [PREFIX*] [after KEY] [limit N] [at REVISION] | configs [NAMESPACE]
 //!     | history NAMESPACE/NAME | cluster | numbers | sessions | CONTEST | consumers NAMESPACE/NAME
 //! log: something else | restore | limits NAME=NUMBER ...
@@ -33,9 +34,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use quorate::machine::Limits;
 use quorate::machine::command::{
-    Action, Author, ClaimLimits, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport,
-    ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation, MemberRecord, Metadata,
-    NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Transaction,
+    Action, Author, Care, ClaimLimits, ClusterSize, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId,
+    ConsumerReport, ContestId, ContestKind, ElectionSpec, EndCause, Fence, KeyCondition, KeyOperation, MemberRecord,
+    Metadata, NewClaim, NewSession, Otherwise, Permits, Relation, SilentSession, Steering, Transaction,
 };
 use quorate::types::{
     ClusterId, FeatureLevel, FencingToken, IdempotencyKey, Incarnation, Key, Leadership, MemberId, Namespace, Revision,
@@ -125,23 +126,49 @@ fn action(words: &mut Words<'_>, lines: &[&str]) -> Result<Action> {
             Action::PutConfig { config, document, only_if: config_condition(words)? }
         }
         "drop" => Action::DeleteConfig { config: config(words)?, only_if: config_condition(words)? },
+        "forget" if words.take("member") => Action::ForgetMember { member: MemberId::new(words.parse()?) },
         "forget" => Action::ForgetRequests { through: words.parse()? },
         "compact" => Action::Compact { through: Revision::new(words.parse()?) },
-        "found" => Action::FoundCluster { cluster: ClusterId::from_random(words.parse()?) },
+        "found" => {
+            let cluster = ClusterId::from_random(words.parse()?);
+            let newest_member = words.after("with")?.map(MemberId::new).context("a cluster has so many members")?;
+            if !words.take("members") {
+                bail!("a cluster has so many members");
+            }
+            Action::FoundCluster { cluster, newest_member }
+        }
         "announce" => {
             let member = MemberId::new(words.parse()?);
             let (name, level): (&str, u64) = (words.next()?, words.parse()?);
-            let record = MemberRecord {
-                name: name.parse()?,
-                incarnation: Incarnation::from_random(1),
-                url: format!("http://{name}:8080"),
-                version: "0.1.0".to_owned(),
-                features: FeatureLevel::new(level),
-            };
-            Action::AnnounceMember { member, record }
+            let record = member_record(name, level, words.after("incarnation")?)?;
+            Action::AnnounceMember { member, record, before: Vec::new() }
+        }
+        "allocate" => {
+            let (name, incarnation): (&str, u128) = (words.next()?, words.parse()?);
+            Action::AllocateMember { record: member_record(name, 1, Some(incarnation))? }
+        }
+        "size" => {
+            let (voters, learners) = words.next()?.split_once('+').context("a size is VOTERS+LEARNERS")?;
+            Action::SetSize(ClusterSize { voters: voters.parse()?, learners: learners.parse()? })
+        }
+        "steer" => {
+            let care = if words.take("paused") { Care::Paused } else { Care::Active };
+            let preferred_leader = if words.take("preferring") { Some(words.parse()?) } else { None };
+            Action::Steer(Steering { preferred_leader, care })
         }
         "lead" => Action::BeginLeadership { member: MemberId::new(words.parse()?), term: Term::new(words.parse()?) },
         other => return holding(other, words),
+    })
+}
+
+fn member_record(name: &str, level: u64, incarnation: Option<u128>) -> Result<MemberRecord> {
+    Ok(MemberRecord {
+        name: name.parse()?,
+        incarnation: Incarnation::from_random(incarnation.unwrap_or(1)),
+        url: format!("http://{name}:8080"),
+        version: "0.1.0".to_owned(),
+        features: FeatureLevel::new(level),
+        life: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use quorate::machine::command::{ConsumerReport, ContestId, Metadata};
+use quorate::machine::command::{Care, ClusterSize, ConsumerReport, ContestId, Metadata, Steering};
 use quorate::machine::config::{ConfigOwner, ConfigRecord};
 use quorate::machine::contest::{ClaimRecord, ContestRecord, Grant};
 use quorate::machine::event::Change;
@@ -40,6 +40,11 @@ fn effect(effect: &Effect) -> String {
     match effect {
         Effect::ClusterFounded => "founded".to_owned(),
         Effect::MemberAnnounced => "announced".to_owned(),
+        Effect::MemberAllocated(member) => format!("member {member}"),
+        Effect::MemberForgotten { existed: true } => "forgot the member".to_owned(),
+        Effect::MemberForgotten { existed: false } => "there was no such member".to_owned(),
+        Effect::SizeSet { changed: true } | Effect::Steered { changed: true } => "noted".to_owned(),
+        Effect::SizeSet { changed: false } | Effect::Steered { changed: false } => "that was known".to_owned(),
         Effect::LeadershipBegun(leadership) => format!("leadership {leadership}"),
         Effect::KeyPut(meta) => format!("put, {}", self::meta(meta)),
         Effect::KeyDeleted(meta) => deleted(meta.as_ref()),
@@ -125,6 +130,9 @@ fn change(change: &Change) -> String {
         Change::MemberAnnounced { member, record } => {
             format!("member {member} is {} at {}, level {}", record.name, record.url, record.features)
         }
+        Change::MemberForgotten { member } => format!("member {member} is forgotten"),
+        Change::SizeSet(size) => format!("the cluster should have {}", self::size(*size)),
+        Change::Steered(steering) => self::steering(steering),
         Change::ClusterFounded => "the cluster is founded".to_owned(),
         Change::Compacted { through } => format!("compacted through {through}"),
     }
@@ -205,7 +213,23 @@ fn cluster(machine: &Machine) -> String {
     let members =
         machine.members().map(|(member, it)| format!("member {member} is {}, level {}", it.name, it.features));
     let level = format!("every member understands level {}", machine.feature_level());
-    lines([id].into_iter().chain(leadership).chain(members).chain([level]))
+    let newest = format!("the newest member is {}", machine.newest_member());
+    let size = machine.size().map(|size| format!("it should have {}", self::size(size)));
+    let steering = Some(machine.steering()).filter(|steering| **steering != Steering::default()).map(steering);
+    lines([id].into_iter().chain(leadership).chain(members).chain([level, newest]).chain(size).chain(steering))
+}
+
+fn size(ClusterSize { voters, learners }: ClusterSize) -> String {
+    format!("{voters} voters and {learners} learners")
+}
+
+fn steering(Steering { preferred_leader, care }: &Steering) -> String {
+    let care = match care {
+        Care::Active => "the members are cared for",
+        Care::Paused => "the members stay as they are",
+    };
+    let preferred = preferred_leader.as_ref().map(|member| format!(", and {member} should lead"));
+    format!("{care}{}", preferred.unwrap_or_default())
 }
 
 fn session(machine: &Machine, session: SessionId, record: &SessionRecord) -> String {

@@ -10,7 +10,7 @@ use crate::machine::event::Cause;
 use crate::machine::outcome::{
     Answer, Claimed, Effect, KeyMeta, Measured, OperationResult, Origin, Outcome, Rejection,
 };
-use crate::types::{FencingToken, Key, Leadership, Revision, SessionId, Timestamp, Version};
+use crate::types::{FencingToken, Key, Leadership, MemberId, Revision, SessionId, Timestamp, Version};
 
 impl Encode for Answer {
     fn encode(&self, writer: &mut Writer) {
@@ -79,6 +79,10 @@ impl Encode for Effect {
             Self::Released { token } => writer.number(17, token.map_or(0, FencingToken::get)),
             Self::Revoked { count } => writer.number(18, *count),
             Self::ElectionSet => writer.number(19, 1),
+            Self::MemberAllocated(member) => writer.number(20, member.get()),
+            Self::MemberForgotten { existed } => writer.number(21, u64::from(*existed)),
+            Self::SizeSet { changed } => writer.number(22, u64::from(*changed)),
+            Self::Steered { changed } => writer.number(23, u64::from(*changed)),
         }
     }
 }
@@ -114,6 +118,10 @@ impl Decode for Effect {
                 17 => Self::Released { token: some_token(value.number()?) },
                 18 => Self::Revoked { count: value.number()? },
                 19 => Self::ElectionSet,
+                20 => Self::MemberAllocated(MemberId::new(value.number()?)),
+                21 => Self::MemberForgotten { existed: value.flag()? },
+                22 => Self::SizeSet { changed: value.flag()? },
+                23 => Self::Steered { changed: value.flag()? },
                 _ => return Ok(None),
             }))
         })
@@ -227,6 +235,10 @@ impl Encode for Rejection {
             Self::NotHeld { contest, session, current } => {
                 encode_contest(writer, 20, contest, &[session.get(), current.map_or(0, FencingToken::get)]);
             }
+            Self::NotFounded => writer.message(21, &Nothing),
+            Self::OlderVolume { member, recorded, present } => {
+                encode_numbers(writer, 22, &[member.get(), *recorded, *present]);
+            }
         }
     }
 }
@@ -243,7 +255,7 @@ impl Decode for Rejection {
     fn decode(reader: Reader) -> Result<Self, DecodeError> {
         choice(reader, "rejection", |variant, value| {
             match variant {
-                2 | 9..=15 => return decode_numeric_rejection(variant, value).map(Some),
+                2 | 9..=15 | 22 => return decode_numeric_rejection(variant, value).map(Some),
                 16..=20 => return decode_contest_rejection(variant, value).map(Some),
                 _ => {}
             }
@@ -286,6 +298,7 @@ impl Decode for Rejection {
                     fields!(reader => 1 key: parse);
                     Self::WrittenTwice { key: required(key, "key")? }
                 }
+                21 => Self::NotFounded,
                 _ => return Ok(None),
             }))
         })
@@ -309,6 +322,10 @@ fn decode_numeric_rejection(variant: u32, value: Value) -> Result<Rejection, Dec
                 other => return Err(DecodeError::unknown("measure", other)),
             };
             Rejection::TooLarge { what, actual, limit }
+        }
+        22 => {
+            let [member, recorded, present] = decode_numbers(bytes)?;
+            Rejection::OlderVolume { member: MemberId::new(member), recorded, present }
         }
         10 => {
             let [used, limit] = decode_numbers(bytes)?;

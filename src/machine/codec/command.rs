@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::choice;
+use super::cluster::{decode_about_cluster, encode_founding};
 use super::contest::{decode_end, encode_end};
 use super::record::{decode_datum, encode_data};
 use crate::encoding::{Decode, DecodeError, Encode, Reader, Writer, fields, required};
 use crate::machine::command::{
     Action, Author, Command, Compare, CompareTarget, ConfigCondition, ConfigDocument, ConfigId, KeyCondition,
-    KeyOperation, MemberRecord, Relation, Transaction,
+    KeyOperation, Relation, Transaction,
 };
-use crate::types::{
-    FeatureLevel, FencingToken, IdempotencyKey, Leadership, MemberId, Revision, SessionId, Term, Timestamp, Version,
-};
+use crate::types::{FencingToken, IdempotencyKey, Leadership, Revision, SessionId, Timestamp, Version};
 
 impl Encode for Command {
     fn encode(&self, writer: &mut Writer) {
@@ -64,10 +63,13 @@ impl Decode for Author {
 impl Encode for Action {
     fn encode(&self, writer: &mut Writer) {
         match self {
-            Self::FoundCluster { cluster } => writer.nested(1, |w| w.text(1, cluster.as_str())),
-            Self::AnnounceMember { member, record } => writer.nested(2, |w| {
+            Self::FoundCluster { cluster, newest_member } => {
+                writer.nested(1, |w| encode_founding(w, cluster, *newest_member));
+            }
+            Self::AnnounceMember { member, record, before } => writer.nested(2, |w| {
                 w.number(1, member.get());
                 w.message(2, record);
+                before.iter().for_each(|life| w.message(3, life));
             }),
             Self::BeginLeadership { member, term } => writer.nested(3, |w| {
                 w.number(1, member.get());
@@ -134,6 +136,10 @@ impl Encode for Action {
                     w.message(3, spec);
                 }
             }),
+            Self::AllocateMember { record } => writer.nested(19, |w| w.message(1, record)),
+            Self::ForgetMember { member } => writer.nested(20, |w| w.number(1, member.get())),
+            Self::SetSize(size) => writer.message(21, size),
+            Self::Steer(steering) => writer.message(22, steering),
         }
     }
 }
@@ -143,20 +149,7 @@ impl Decode for Action {
         choice(reader, "action", |variant, value| {
             let mut reader = Reader::new(value.bytes()?);
             Ok(Some(match variant {
-                1 => {
-                    fields!(reader => 1 cluster: parse);
-                    Self::FoundCluster { cluster: required(cluster, "cluster")? }
-                }
-                2 => {
-                    fields!(reader => 1 member: number, 2 record: message);
-                    let member = MemberId::new(required(member, "member")?);
-                    Self::AnnounceMember { member, record: required(record, "record")? }
-                }
-                3 => {
-                    fields!(reader => 1 member: number, 2 term: number);
-                    let member = MemberId::new(required(member, "member")?);
-                    Self::BeginLeadership { member, term: Term::new(required(term, "term")?) }
-                }
+                1..=3 | 19..=22 => return decode_about_cluster(variant, reader),
                 4 => {
                     fields!(reader => 1 key: parse, 2 value: bytes, 3 only_if: message, 4 session: number);
                     let (key, value, session) =
@@ -248,29 +241,6 @@ fn encode_session(writer: &mut Writer, field: u32, session: Option<SessionId>) {
 fn encode_token(writer: &mut Writer, field: u32, token: Option<FencingToken>) {
     if let Some(token) = token {
         writer.number(field, token.get());
-    }
-}
-
-impl Encode for MemberRecord {
-    fn encode(&self, writer: &mut Writer) {
-        writer.text(1, self.name.as_str());
-        writer.text(2, self.incarnation.as_str());
-        writer.text(3, &self.url);
-        writer.text(4, &self.version);
-        writer.number(5, self.features.get());
-    }
-}
-
-impl Decode for MemberRecord {
-    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        fields!(reader => 1 name: parse, 2 incarnation: parse, 3 url: text, 4 version: text, 5 features: number);
-        Ok(Self {
-            name: required(name, "name")?,
-            incarnation: required(incarnation, "incarnation")?,
-            url: required(url, "url")?,
-            version: required(version, "version")?,
-            features: FeatureLevel::new(required(features, "features")?),
-        })
     }
 }
 

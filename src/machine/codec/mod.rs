@@ -4,6 +4,7 @@
 //! A choice between variants is a nested value whose field number is the variant.
 
 mod answer;
+mod cluster;
 mod command;
 mod contest;
 mod record;
