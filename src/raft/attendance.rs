@@ -1,9 +1,10 @@
 //! When this member, as the Raft leader, has heard of each session last. In memory only: what it knows is worth nothing to
 //! another leader, which begins by giving every session its whole time anew.
 //!
-//! A session is heard of only after a round has confirmed that this member leads. Whoever finds that a session has been
-//! silent for too long says so here before it proposes the end: from then on nobody can be told that the session lives,
-//! until that proposal has come to an end.
+//! A session is heard of only after a round has confirmed that this member leads, or before a command is proposed that is
+//! known to be committed before anybody is told that the session lives. Whoever finds that a session has been silent for too
+//! long says so here before it proposes the end: from then on nobody can be told that the session lives, until that proposal
+//! has come to an end.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};

@@ -48,7 +48,7 @@ impl Digests {
         let own = self.kept().into_iter().find(|own| own.index == shared.index && own.digest != shared.digest)?;
         Some(format!(
             "the state of this member after log entry {} has digest {}, that of most members {}; its copy is broken: \
-             restart it to compute it anew, and if that does not help, empty its volume and replace the member",
+             restart it to compute it anew, and if that does not help, empty its volume, so that it joins as a new member",
             shared.index, own.digest, shared.digest
         ))
     }

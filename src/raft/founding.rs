@@ -9,7 +9,7 @@
 //!    each member that has applied it writes `done`.
 //!
 //! A crash at any step resumes from the volumes. A member whose volume is empty while another member is in a cluster never
-//! votes and never founds: it waits, and says what is wrong.
+//! founds: it joins that one as a new member.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +68,13 @@ pub enum Step {
     Wait(String),
     /// Found a cluster with this assignment.
     Found(Assignment),
+    /// Join a cluster by one of these members, each with the `host:port` of its member port.
+    Join {
+        cluster: ClusterId,
+        /// Where others reach this member.
+        address: String,
+        through: BTreeMap<MemberName, String>,
+    },
 }
 
 /// Decides for the member `own`, whose volume is empty. `cluster` is the id that a new cluster would get.
@@ -77,18 +84,23 @@ pub fn decide(
     answers: &BTreeMap<MemberName, Answer>,
     cluster: &ClusterId,
 ) -> Step {
-    if !initial.contains_key(&own.name) {
+    let Some(address) = initial.get(&own.name) else {
         let names: Vec<_> = initial.keys().map(MemberName::as_str).collect();
         return Step::Wait(format!(
             "{} is not in the initial cluster ({}); name it there, or let the running cluster add it",
             own.name,
             names.join(", ")
         ));
-    }
+    };
     if let Some((name, cluster)) = elsewhere(answers, Stage::Founded) {
+        let through = members_of(cluster, answers, initial);
+        let founded = |answer: &&Answer| matches!(answer, Answer::Introduced { stage: Stage::Founded, .. });
+        if through.len() == answers.values().filter(founded).count() {
+            return Step::Join { cluster: cluster.clone(), address: address.clone(), through };
+        }
         return Step::Wait(format!(
-            "its volume is empty, but {name} is in cluster {cluster} already: this member neither votes nor founds a \
-             second cluster; put its volume back, or let the cluster replace the member"
+            "its volume is empty, and the other members are not of one cluster ({name} is in cluster {cluster}): check the \
+             addresses of the members and where their volumes come from"
         ));
     }
     let founder = initial.keys().next();
@@ -115,16 +127,32 @@ pub fn decide(
 }
 
 /// Member ids count from one; none is ever used twice.
-const FIRST: MemberId = MemberId::new(1);
+pub(super) const FIRST: MemberId = MemberId::new(1);
 
 /// A member that is at `stage`, with its cluster.
-fn elsewhere(answers: &BTreeMap<MemberName, Answer>, wanted: Stage) -> Option<(&MemberName, &ClusterId)> {
+pub(super) fn elsewhere(answers: &BTreeMap<MemberName, Answer>, wanted: Stage) -> Option<(&MemberName, &ClusterId)> {
     answers.iter().find_map(|(name, answer)| match answer {
         Answer::Introduced { introduction: Introduction { seat: Some(seat), .. }, stage } if *stage == wanted => {
             Some((name, &seat.cluster))
         }
         Answer::Introduced { .. } | Answer::Silent(_) => None,
     })
+}
+
+/// The members that are in `cluster`, with their addresses.
+pub(super) fn members_of(
+    cluster: &ClusterId,
+    answers: &BTreeMap<MemberName, Answer>,
+    addresses: &BTreeMap<MemberName, String>,
+) -> BTreeMap<MemberName, String> {
+    let is_in = |answer: &Answer| match answer {
+        Answer::Introduced { introduction, stage: Stage::Founded } => {
+            introduction.seat.as_ref().is_some_and(|seat| seat.cluster == *cluster)
+        }
+        Answer::Introduced { .. } | Answer::Silent(_) => false,
+    };
+    let members = answers.iter().filter(|(_, answer)| is_in(answer));
+    members.filter_map(|(name, _)| Some((name.clone(), addresses.get(name)?.clone()))).collect()
 }
 
 /// All initial members with their new ids, or who has not answered and why.
@@ -180,7 +208,9 @@ pub fn consider(own: &Identity, assignment: &Assignment) -> Taken {
         Place::Nowhere => Taken::New,
         Place::Prepared(present) if present == assignment => Taken::Known,
         Place::Done(seat) if *seat == assignment.seat => Taken::Known,
-        Place::Prepared(_) | Place::Done(_) => Taken::Refused(format!("this is {} already", own.introduction())),
+        Place::Prepared(_) | Place::Done(_) | Place::Retired(_) => {
+            Taken::Refused(format!("this is {} already", own.introduction()))
+        }
     }
 }
 
@@ -225,9 +255,13 @@ mod tests {
         MemberName::new(text).unwrap()
     }
 
-    fn introduction(text: &str, seat: Option<u64>) -> Introduction {
-        let seat = seat.map(|member| Seat { cluster: ClusterId::from_random(1), member: MemberId::new(member) });
-        Introduction { name: name(text), incarnation: Incarnation::from_random(text.len() as u128), seat }
+    fn seat(cluster: u128, member: u64) -> Option<Seat> {
+        Some(Seat { cluster: ClusterId::from_random(cluster), member: MemberId::new(member) })
+    }
+
+    fn introduction(text: &str, member: Option<u64>) -> Introduction {
+        let seat = member.and_then(|member| seat(1, member));
+        Introduction { name: name(text), incarnation: Incarnation::from_random(text.len() as u128), seat, life: None }
     }
 
     fn initial() -> BTreeMap<MemberName, String> {
@@ -251,20 +285,33 @@ mod tests {
     fn a_member_waits_and_says_why_unless_everybody_is_empty_and_it_is_the_first() {
         let silent = || Answer::Silent("connection refused".to_owned());
         type Case<'a> = (&'a str, &'a str, &'a [(&'a str, Answer)], &'a str);
-        let cases: [Case<'_>; 7] = [
+        let other = Introduction { seat: seat(9, 1), ..introduction("c", None) };
+        let other = Answer::Introduced { introduction: other, stage: Stage::Founded };
+        let cases: [Case<'_>; 6] = [
             ("a stranger", "x", &[], "not in the initial cluster (a, b, c)"),
             ("not the first", "b", &[("a", empty("a")), ("c", empty("c"))], "being founded by a"),
             ("nobody answers", "a", &[], "no answer from b at b:7400, c at c:7400"),
             ("one is silent", "a", &[("b", empty("b")), ("c", silent())], "c at c:7400 (connection refused)"),
-            ("emptied founder", "a", &[("b", seated("b", Stage::Founded)), ("c", silent())], "is in cluster"),
-            ("emptied other", "c", &[("a", seated("a", Stage::Founded))], "neither votes nor founds"),
+            ("two clusters", "a", &[("b", seated("b", Stage::Founded)), ("c", other)], "not of one cluster"),
             ("lost while founding", "a", &[("b", seated("b", Stage::Assigned)), ("c", empty("c"))], "begin again"),
         ];
         for (case, own, answers, expected) in cases {
             match step(own, answers) {
                 Step::Wait(text) => assert!(text.contains(expected), "{case}: {text}"),
-                Step::Found(_) => panic!("{case}: it founds"),
+                step @ (Step::Found(_) | Step::Join { .. }) => panic!("{case}: {step:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_member_whose_volume_was_emptied_joins_the_cluster_that_the_others_are_in() {
+        for (own, answers, through) in [
+            ("a", [("b", seated("b", Stage::Founded)), ("c", Answer::Silent(String::new()))], "b"),
+            ("c", [("a", seated("a", Stage::Founded)), ("b", seated("b", Stage::Assigned))], "a"),
+        ] {
+            let through = BTreeMap::from([(name(through), format!("{through}:7400"))]);
+            let (cluster, address) = (ClusterId::from_random(1), format!("{own}:7400"));
+            assert_eq!(step(own, &answers), Step::Join { cluster, address, through });
         }
     }
 
@@ -282,7 +329,8 @@ mod tests {
     fn an_assignment_is_taken_once_and_only_by_the_volume_that_it_is_for() {
         let Step::Found(assignment) = step("a", &[("b", empty("b")), ("c", empty("c"))]) else { panic!("it waits") };
         let for_b = assignment.to(MemberId::new(2));
-        let own = |place| Identity { name: name("b"), incarnation: Incarnation::from_random(1), place };
+        let own =
+            |place| Identity { name: name("b"), incarnation: Incarnation::from_random(1), place, lives: Vec::new() };
         assert_eq!(consider(&own(Place::Nowhere), &for_b), Taken::New);
         assert_eq!(consider(&own(Place::Prepared(for_b.clone())), &for_b), Taken::Known);
         assert_eq!(consider(&own(Place::Done(for_b.seat.clone())), &for_b), Taken::Known);

@@ -1,18 +1,18 @@
 //! The cluster, as everything above this module sees it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::attendance::Attendance;
 use super::member::Member;
 use super::messages::{Reply, Request};
-use super::proposals::pause;
+use super::proposals::{ENDING, pause};
 use super::read_barrier::{Found, Fresh};
 use super::status::{PeerStatus, Phase, RaftStatus};
 use super::type_config::Proposal;
@@ -20,10 +20,7 @@ use super::{Committed, ProposeError, TransferError, Transferred, Unavailable};
 use crate::machine::Machine;
 use crate::machine::command::Command;
 use crate::tasks::Exit;
-use crate::types::{MemberId, SessionId};
-
-/// About how long it takes until a proposed end of a session has come about, or has failed.
-const ENDING: Duration = Duration::from_millis(10);
+use crate::types::{Leadership, MemberId, MemberName, SessionId};
 
 /// The cluster, as one member sees and uses it. Clones share it.
 #[derive(Clone)]
@@ -58,7 +55,21 @@ impl RaftHandle {
     /// # Errors
     /// When it was not applied, or when that is unknown.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Committed, ProposeError> {
-        self.member.propose(Proposal::of(&command), deadline).await
+        self.member.propose(Proposal::of(&command), None, deadline).await
+    }
+
+    /// As [`RaftHandle::propose`]; and when the command is applied, it was a sign of life of that session as
+    /// [`RaftHandle::keep_alive`] gives it, for which there is no need of another round.
+    ///
+    /// # Errors
+    /// As [`RaftHandle::propose`].
+    pub async fn propose_alive(
+        &self,
+        command: Command,
+        session: SessionId,
+        deadline: Instant,
+    ) -> Result<Committed, ProposeError> {
+        self.member.propose(Proposal::of(&command), Some(session), deadline).await
     }
 
     /// Proposes a duty's command on this member only; never forwarded.
@@ -66,7 +77,7 @@ impl RaftHandle {
     /// # Errors
     /// As [`RaftHandle::propose`], and at once when this member does not lead.
     pub async fn propose_here(&self, command: Command, deadline: Instant) -> Result<Committed, ProposeError> {
-        self.member.propose_here(Proposal::of(&command), deadline).await
+        self.member.propose_here(Proposal::of(&command), None, deadline).await
     }
 
     /// A linearizable read: the state of this member once it holds everything that was committed when the call began
@@ -79,19 +90,19 @@ impl RaftHandle {
         self.member.applied(index, deadline).await
     }
 
-    /// Gives the Raft leader a sign of life for a session, and reads as [`RaftHandle::read`]: when the session lives in that
-    /// state, it lives for its whole time from now on.
+    /// Gives the Raft leader a sign of life for sessions, and reads as [`RaftHandle::read`]: those that live in that state
+    /// live for their whole time from now on.
     ///
     /// # Errors
-    /// As [`RaftHandle::read`]; then it may have been heard of all the same.
-    pub async fn keep_alive(&self, session: SessionId, deadline: Instant) -> Result<Arc<Machine>, Unavailable> {
+    /// As [`RaftHandle::read`]; then they may have been heard of all the same.
+    pub async fn keep_alive(&self, sessions: &[SessionId], deadline: Instant) -> Result<Arc<Machine>, Unavailable> {
         loop {
-            let Fresh { index, ending } = self.confirm(&[session], deadline).await?;
+            let Fresh { index, ending } = self.confirm(sessions, deadline).await?;
             let state = self.member.applied(index, deadline).await?;
-            if ending.is_empty() || state.sessions().get(session).is_none() {
+            if ending.into_iter().all(|session| state.sessions().get(session).is_none()) {
                 return Ok(state);
             }
-            // Its end is proposed, and whether that comes about is known soon.
+            // The end of one is proposed, and whether that comes about is known soon.
             timeout_at(deadline, sleep(ENDING)).await.map_err(|_| Unavailable::Timeout)?;
         }
     }
@@ -113,7 +124,12 @@ impl RaftHandle {
                     member.metrics.reads.inc();
                     return Ok(fresh);
                 }
-                Err(cause @ (Unavailable::Overloaded | Unavailable::Stopping | Unavailable::Failed(_))) => {
+                Err(
+                    cause @ (Unavailable::Overloaded
+                    | Unavailable::Stopping
+                    | Unavailable::NoRoom { .. }
+                    | Unavailable::Failed(_)),
+                ) => {
                     return Err(cause);
                 }
                 Err(
@@ -128,6 +144,17 @@ impl RaftHandle {
                 }
             }
         }
+    }
+
+    /// This member's leadership, once its first command is applied and as long as it knows of no other Raft leader.
+    pub fn own_leadership(&self) -> Option<Leadership> {
+        self.member.own_leadership()
+    }
+
+    /// The same while a quorum keeps to it, so that nobody else can have been elected by a quorum that hears of it. For what is
+    /// done outside of the cluster, where no log refuses what a deposed Raft leader does.
+    pub fn kept_leadership(&self) -> Option<Leadership> {
+        self.member.kept_leadership()
     }
 
     /// When this member, as the Raft leader, has heard of each session last.
@@ -153,12 +180,41 @@ impl RaftHandle {
         join_all(asked).await.into_iter().flatten().collect()
     }
 
+    /// Members that have said lately that they cannot take part, and why; this one among them.
+    pub fn refused(&self) -> BTreeMap<MemberName, String> {
+        let mut refused = self.member.reports.list(Instant::now());
+        let status = self.member.status();
+        if let Phase::Refused(text) = &status.phase {
+            refused.insert(status.name.clone(), text.clone());
+        }
+        refused
+    }
+
     /// Moves Raft leadership to `to`, or to the most caught-up voter, from whichever member leads now.
     ///
     /// # Errors
     /// When there is nobody to lead or it did not happen before `deadline`.
     pub async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<Transferred, TransferError> {
         self.member.transfer(to, deadline).await
+    }
+
+    /// From now on this member does not campaign, and takes no leadership that is handed to it: it is about to stop.
+    pub fn stand_back(&self) {
+        self.member.standing_back.store(true, Ordering::Release);
+        if let Ok(raft) = self.member.running() {
+            raft.runtime_config().elect(false);
+        }
+    }
+
+    /// Names of members that should not lead while another can; for as long as this member leads.
+    pub fn set_unfit(&self, names: BTreeSet<String>) {
+        *self.member.unfit.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// What this member, as the Raft leader, does next with the membership, or what that waits for, in words for people; empty
+    /// when it is as it should be, and on every other member.
+    pub fn membership_step(&self) -> String {
+        self.member.step.borrow().clone()
     }
 
     /// Hands leadership over, if this member leads, and ends its Raft. What is in flight is answered first, as far as

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::digests::{Verdict, compare};
 use super::handle::RaftHandle;
+use super::log_store::LogStore;
 use super::member::Member;
 use super::messages::{Reply, Request};
 use super::proposals::pause;
@@ -16,7 +17,7 @@ use super::status::{RaftRole, RaftStatus};
 use super::type_config::Proposal;
 use crate::machine::Machine;
 use crate::machine::command::{Action, Author, Command};
-use crate::types::MemberId;
+use crate::types::{LogIndex, MemberId};
 
 /// How long one of the member's own commands may take before it is proposed again.
 const OWN_COMMAND: Duration = Duration::from_secs(5);
@@ -56,6 +57,7 @@ impl Member {
     /// Tells the cluster who this member is, if it knows it differently.
     pub(super) async fn announce(self: Arc<Self>) {
         let handle = RaftHandle { member: Arc::clone(&self) };
+        self.guard.opened().await;
         let mut status = self.status.subscribe();
         loop {
             let deadline = Instant::now() + OWN_COMMAND;
@@ -64,9 +66,13 @@ impl Member {
             match (own, known) {
                 (Some(_), Ok(Some(known))) if known == self.record => return,
                 (Some(member), Ok(_)) => {
-                    let action = Action::AnnounceMember { member, record: self.record.clone() };
-                    if let Err(error) = self.propose(self.own_command(action), deadline).await {
-                        tracing::debug!(%error, "this member has not announced itself yet");
+                    let before = self.identity.borrow().before().to_vec();
+                    let action = Action::AnnounceMember { member, record: self.record.clone(), before };
+                    match self.propose(self.own_command(action), None, deadline).await.map(|done| done.answer.outcome) {
+                        Ok(Ok(_)) => {}
+                        // It took part because it was needed, and nobody who was there knew better.
+                        Ok(Err(rejection)) => drop(self.failing.send_replace(Some(rejection.to_string()))),
+                        Err(error) => tracing::debug!(%error, "this member has not announced itself yet"),
                     }
                 }
                 (None, _) | (_, Err(_)) => {}
@@ -120,19 +126,30 @@ impl Member {
         }
     }
 
-    /// Takes a snapshot when much was applied since the last one; openraft counts only entries.
-    pub(super) async fn bound_growth(self: Arc<Self>, growth: Growth, limit: u64) {
+    /// Bounds what is on the volume by bytes, where openraft counts only entries: takes a snapshot when `limit` bytes were applied
+    /// since the last one, and lets go of what that makes needless in the log, except for what is in memory anyway.
+    pub(super) async fn bound_growth(self: Arc<Self>, growth: Growth, limit: u64, log: LogStore) {
         loop {
             tokio::time::sleep(LOOK_AT_GROWTH).await;
-            if growth.bytes() < limit {
-                continue;
-            }
-            if let Ok(raft) = self.running() {
-                // openraft takes no second one while one is being taken. When it has ended, so does this task.
+            let Ok(raft) = self.running() else { continue };
+            // When Raft has ended, so does this task.
+            if growth.bytes() >= limit {
+                // openraft takes no second one while one is being taken.
                 drop(raft.trigger().snapshot().await);
+            }
+            let oldest = log.oldest_in_memory();
+            if let Some(last) = oldest.and_then(|oldest| needless(&self.status.borrow(), oldest)) {
+                drop(raft.trigger().purge_log(last.get()).await);
             }
         }
     }
+}
+
+/// The last entry that is both in the newest snapshot and older than what is in memory, unless it is gone already.
+fn needless(status: &RaftStatus, oldest_in_memory: LogIndex) -> Option<LogIndex> {
+    let older = LogIndex::new(oldest_in_memory.get().checked_sub(1)?);
+    let last = status.snapshot?.min(older);
+    (Some(last) > status.purged).then_some(last)
 }
 
 /// What this member, if it leads, has to propose before anything else.
@@ -143,5 +160,6 @@ fn first_action(status: &RaftStatus, state: &Machine) -> Option<Action> {
         return Some(Action::BeginLeadership { member, term: status.term });
     }
     let cluster = status.cluster.clone().filter(|_| state.cluster().is_none())?;
-    Some(Action::FoundCluster { cluster })
+    let newest_member = status.voters.keys().chain(status.learners.keys()).copied().max()?;
+    Some(Action::FoundCluster { cluster, newest_member })
 }

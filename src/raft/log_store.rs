@@ -23,9 +23,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::codec::Wire;
 use super::log_writer::{Change, Done, Job, LogMetrics, Writer};
 use super::record::{Damaged, unseal};
+use super::standing::Papers;
 use super::type_config::{Entry, EntryPayload, LogId, TypeConfig, Vote};
 use super::volume::{Volume, unfinished};
 use crate::tasks::Tasks;
+use crate::types::LogIndex;
 
 /// The file's name on the volume.
 pub const LOG_FILE: &str = "log.redb";
@@ -40,7 +42,8 @@ pub(super) const COMMITTED: &str = "committed log id";
 /// Pages that redb keeps in memory. Measured: more brings nothing, since the log is read from the cache below.
 const PAGE_CACHE: usize = 32 << 20;
 
-/// Bytes of the newest entries that are kept in memory, so that replication and apply do not read the file.
+/// Bytes of the newest entries that are kept in memory, so that replication and apply do not read the file. It is also what a
+/// snapshot leaves of the log at the most, so that large values do not fill the volume.
 const ENTRY_CACHE: usize = 32 << 20;
 
 /// Jobs that may wait for the writer: enough that a batch can grow while one is synced, small enough that a stalled disk is
@@ -122,9 +125,29 @@ impl LogStore {
         Ok(store)
     }
 
+    /// Makes an empty log on a volume that has none.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn create(volume: &dyn Volume) -> Result<(), LogError> {
+        create_database(volume)
+    }
+
+    /// What the volume holds of this member's promises, with a snapshot that ends at `snapshot`: the log may end before, when
+    /// the snapshot came from another member. Asked before Raft runs.
+    pub(super) fn papers(&self, snapshot: Option<LogId>) -> Papers {
+        let memory = self.shared.memory();
+        Papers { vote: memory.vote, last_log: memory.last.max(snapshot) }
+    }
+
     /// Tells when the log can no longer be written, and why.
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.shared.failure.subscribe()
+    }
+
+    /// The oldest entry that is still in memory, and everything behind it.
+    pub fn oldest_in_memory(&self) -> Option<LogIndex> {
+        self.shared.memory().cache.first_key_value().map(|(index, _)| LogIndex::new(*index))
     }
 
     async fn submit(&self, number: u64, change: Change, done: Done) -> io::Result<()> {
@@ -176,25 +199,31 @@ pub(super) fn redb_error(error: impl Into<redb::Error>) -> LogError {
 
 /// Opens the file. A new one is made under another name and renamed when it is whole, because a power loss while redb makes
 /// it would leave a file that does not open.
-fn open_database(volume: &dyn Volume) -> Result<Database, LogError> {
-    let builder = || {
-        let mut builder = Database::builder();
-        // Checks every page. A damaged page above the records could hide some of them, and redb panics where it trusts one.
-        builder.set_cache_size(PAGE_CACHE).set_check_integrity_on_open(true);
-        builder
-    };
-    if volume.open(LOG_FILE)?.is_none() {
-        let unfinished = unfinished(LOG_FILE);
-        volume.remove(&unfinished)?;
-        let database = builder().create_with_backend(Backend(volume.backend(&unfinished)?)).map_err(redb_error)?;
-        let transaction = database.begin_write().map_err(redb_error)?;
-        transaction.open_table(ENTRIES).map_err(redb_error)?;
-        transaction.open_table(MARKS).map_err(redb_error)?;
-        transaction.commit().map_err(redb_error)?;
-        drop(database);
-        volume.rename(&unfinished, LOG_FILE)?;
-        volume.sync_directory()?;
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    // Checks every page. A damaged page above the records could hide some of them, and redb panics where it trusts one.
+    builder.set_cache_size(PAGE_CACHE).set_check_integrity_on_open(true);
+    builder
+}
+
+fn create_database(volume: &dyn Volume) -> Result<(), LogError> {
+    if volume.open(LOG_FILE)?.is_some() {
+        return Ok(());
     }
+    let unfinished = unfinished(LOG_FILE);
+    volume.remove(&unfinished)?;
+    let database = builder().create_with_backend(Backend(volume.backend(&unfinished)?)).map_err(redb_error)?;
+    let transaction = database.begin_write().map_err(redb_error)?;
+    transaction.open_table(ENTRIES).map_err(redb_error)?;
+    transaction.open_table(MARKS).map_err(redb_error)?;
+    transaction.commit().map_err(redb_error)?;
+    drop(database);
+    volume.rename(&unfinished, LOG_FILE)?;
+    Ok(volume.sync_directory()?)
+}
+
+fn open_database(volume: &dyn Volume) -> Result<Database, LogError> {
+    create_database(volume)?;
     builder().create_with_backend(Backend(volume.backend(LOG_FILE)?)).map_err(redb_error)
 }
 

@@ -12,6 +12,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::ailment::DiskPulse;
 use super::codec::Wire;
 use super::log_store::{COMMITTED, ENTRIES, LogError, MARKS, PURGED, Shared, VOTE, entry_name, redb_error};
 use super::record::seal;
@@ -20,12 +21,13 @@ use super::type_config::{Entry, LogId, TypeConfig, Vote};
 /// Jobs in one transaction, so that no caller waits for an endless batch.
 const BATCH: usize = 512;
 
-/// What the log tells Prometheus.
+/// What the log tells Prometheus, and who looks after the member.
 #[derive(Debug, Clone)]
 pub struct LogMetrics {
     pub sync_seconds: Histogram,
     pub batch_entries: Histogram,
     pub written_bytes: IntCounter,
+    pub pulse: DiskPulse,
 }
 
 impl LogMetrics {
@@ -44,6 +46,7 @@ impl LogMetrics {
                 "quorate_log_written_bytes_total",
                 "Bytes of records written to the Raft log.",
             )?,
+            pulse: DiskPulse::default(),
         };
         registry.register(Box::new(metrics.sync_seconds.clone()))?;
         registry.register(Box::new(metrics.batch_entries.clone()))?;
@@ -153,6 +156,7 @@ impl Writer {
     /// One transaction, one sync.
     fn commit(&mut self) -> Result<(), LogError> {
         let started = Instant::now();
+        self.metrics.pulse.begins(started);
         let (mut bytes, mut appended) = (0, 0);
         let transaction = self.shared.database.begin_write().map_err(redb_error)?;
         {
@@ -185,6 +189,7 @@ impl Writer {
             }
         }
         transaction.commit().map_err(redb_error)?;
+        self.metrics.pulse.ends(Instant::now());
         self.metrics.written_bytes.inc_by(bytes as u64);
         self.metrics.batch_entries.observe(f64::from(appended));
         self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());

@@ -1,5 +1,6 @@
 //! What the parts of one running member share. It decides nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,24 +12,29 @@ use super::Unavailable;
 use super::attendance::Attendance;
 use super::clock::Clock;
 use super::digests::Digests;
+use super::failover::Failover;
 use super::founding::Assignment;
+use super::guard::Guard;
 use super::identity::Identity;
 use super::messages::{Reply, Request};
-use super::metrics::RaftMetrics;
+use super::metrics::{LastEnd, RaftMetrics};
 use super::read_barrier::Rounds;
 use super::receiving::Receiving;
+use super::reports::Reports;
+use super::room::Room;
 use super::state_machine::StateMachine;
 use super::status::{Phase, RaftRole, RaftStatus};
+use super::tending::Joining;
 use super::transport::{Lane, Network, NetworkError, Peer};
 use super::type_config::TypeConfig;
 use crate::encoding::{Decode, Encode};
 use crate::machine::Machine;
 use crate::machine::command::MemberRecord;
 use crate::tasks::Tasks;
-use crate::types::{LogIndex, MemberId};
+use crate::types::{Leadership, LogIndex, MemberId, MemberName};
 
-/// A change of the Raft leader so soon after one made way is a transfer.
-const MAKING_WAY: Duration = Duration::from_secs(1);
+/// A change of the Raft leader so soon after one made way is a transfer, and after one was seen dead a fail-over.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// openraft, as Quorate runs it.
 pub(super) type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -40,10 +46,13 @@ pub(super) type Assigning = (Assignment, oneshot::Sender<Reply>);
 pub(super) struct Member {
     pub(super) record: MemberRecord,
     pub(super) tasks: Tasks,
+    /// How long nobody elects another Raft leader after one was heard.
+    pub(super) lease: Duration,
     pub(super) network: Arc<dyn Network>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) identity: watch::Sender<Identity>,
     pub(super) assigning: mpsc::Sender<Assigning>,
+    pub(super) joining: mpsc::Sender<Joining>,
     /// `None` before it runs and after it has ended.
     pub(super) raft: watch::Sender<Option<Raft>>,
     pub(super) state: watch::Sender<Arc<Machine>>,
@@ -57,14 +66,31 @@ pub(super) struct Member {
     /// Commands in flight that were proposed on this member or sent to it.
     pub(super) proposals: Semaphore,
     pub(super) receiving: Receiving,
+    /// Whether this member takes part, and what others have promised it.
+    pub(super) guard: Arc<Guard>,
+    /// What other members say that cannot take part.
+    pub(super) reports: Reports,
+    /// Where members were that have answered before this one had a place.
+    pub(super) met: Mutex<BTreeMap<MemberName, String>>,
     pub(super) digests: Digests,
     pub(super) metrics: RaftMetrics,
+    /// On this member's volume.
+    pub(super) room: Room,
     /// Why this member must not go on, once somebody has found out.
     pub(super) failing: watch::Sender<Option<String>>,
     /// Set when the member was asked to stop, so that the end of its Raft is no failure.
     pub(super) stopping: AtomicBool,
+    /// Set before: the member is about to stop, and does not want to lead any more.
+    pub(super) standing_back: AtomicBool,
+    /// Names of members that should not lead while another can, as long as this member leads.
+    pub(super) unfit: Mutex<BTreeSet<String>>,
+    /// What the Raft leader does next with the membership, or what that waits for, in words for people; empty elsewhere.
+    pub(super) step: watch::Sender<String>,
     /// When a Raft leader made way last, to tell a transfer from an election.
     pub(super) made_way: Mutex<Option<Instant>>,
+    pub(super) failover: Failover,
+    /// Whether its disk or its processor is too slow for a Raft leader.
+    pub(super) ails: AtomicBool,
 }
 
 impl Member {
@@ -73,14 +99,27 @@ impl Member {
         let raft = self.raft.borrow().clone();
         raft.ok_or_else(|| match &self.status.borrow().phase {
             _ if self.is_stopping() => Unavailable::Stopping,
-            Phase::Waiting(text) => Unavailable::Waiting(text.clone()),
+            Phase::Waiting(text) | Phase::Refused(text) => Unavailable::Waiting(text.clone()),
             Phase::Running => Unavailable::Stopping,
             Phase::Stopped(text) => Unavailable::Failed(text.clone()),
         })
     }
 
+    /// Where members were that have answered before this one had a place.
+    pub(super) fn met(&self) -> BTreeMap<MemberName, String> {
+        self.met.lock().expect("nobody panics while holding it").clone()
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_own(&self, member: MemberId) -> bool {
+        self.status.borrow().member == Some(member)
+    }
+
+    pub(super) fn stands_back(&self) -> bool {
+        self.standing_back.load(Ordering::Acquire)
     }
 
     pub(super) fn status(&self) -> Arc<RaftStatus> {
@@ -103,15 +142,36 @@ impl Member {
         *self.made_way.lock().expect("nobody panics while holding it") = Some(Instant::now());
     }
 
-    /// Whether a Raft leader has just made way.
-    pub(super) fn made_way_lately(&self) -> bool {
-        let at = *self.made_way.lock().expect("nobody panics while holding it");
-        at.is_some_and(|at| at.elapsed() < MAKING_WAY)
+    /// What may have been the end of the leadership before this one, as far as this member can tell.
+    pub(super) fn last_end(&self) -> LastEnd {
+        let lately = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < LATELY);
+        match *self.made_way.lock().expect("nobody panics while holding it") {
+            made_way if lately(made_way) => LastEnd::MadeWay,
+            _ if lately(self.failover.seen_dead()) => LastEnd::ProcessGone,
+            _ => LastEnd::Unheard,
+        }
     }
 
     /// Whether this member leads, as far as it knows.
     pub(super) fn leads(&self) -> bool {
         self.status.borrow().role == RaftRole::Leader
+    }
+
+    /// This member's leadership, once its first command is applied here and as long as it knows of no other Raft leader.
+    pub(super) fn own_leadership(&self) -> Option<Leadership> {
+        let (status, state) = (self.status(), self.state.borrow().clone());
+        let begun = state.leadership()?;
+        let leads = status.role == RaftRole::Leader && status.member == Some(begun.member) && status.term == begun.term;
+        leads.then_some(begun.leadership)
+    }
+
+    /// The same while a quorum keeps to it: not once so few answer that the others may have elected already. Reads are never
+    /// answered by this.
+    pub(super) fn kept_leadership(&self) -> Option<Leadership> {
+        let status = self.status();
+        let alone = status.voters.len() == 1;
+        let kept = status.quorum_acknowledged.is_some_and(|at| at.elapsed() < self.lease);
+        self.own_leadership().filter(|_| alone || kept)
     }
 
     /// The Raft leader as a peer, when it is another member.
@@ -132,7 +192,18 @@ impl Member {
 
     /// Asks another member on the forward lane.
     pub(super) async fn ask(&self, peer: &Peer, request: &Request, deadline: Instant) -> Result<Reply, NetworkError> {
-        let bytes = self.network.call(peer, Lane::Forward, request.to_bytes(), deadline).await?;
+        self.ask_on(Lane::Forward, peer, request, deadline).await
+    }
+
+    /// Asks another member on a lane.
+    pub(super) async fn ask_on(
+        &self,
+        lane: Lane,
+        peer: &Peer,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Reply, NetworkError> {
+        let bytes = self.network.call(peer, lane, request.to_bytes(), deadline).await?;
         Reply::from_bytes(bytes)
             .map_err(|error| NetworkError::Lost { peer: peer.name().to_owned(), cause: error.to_string() })
     }

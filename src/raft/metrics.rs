@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -20,18 +21,126 @@ pub(super) enum ChangeCause {
     First,
     /// The one before made way.
     Transfer,
+    /// Nobody listened at the address of the one before any more.
+    ProcessGone,
     /// The one before was not heard any more.
     Election,
 }
 
 impl ChangeCause {
-    const ALL: [Self; 3] = [Self::First, Self::Transfer, Self::Election];
+    const ALL: [Self; 4] = [Self::First, Self::Transfer, Self::ProcessGone, Self::Election];
 
     const fn label(self) -> &'static str {
         match self {
             Self::First => "first",
             Self::Transfer => "transfer",
+            Self::ProcessGone => "process-gone",
             Self::Election => "election",
+        }
+    }
+}
+
+/// How the leadership before this one ended, as far as this member can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastEnd {
+    MadeWay,
+    ProcessGone,
+    Unheard,
+}
+
+/// Why a Raft leader handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HandoverCause {
+    /// It was told to stop.
+    Stopping,
+    /// Somebody wanted it.
+    Requested,
+    /// It is to vote no more.
+    Leaving,
+    /// Its pod is ending, or its node takes no pods any more.
+    Unfit,
+    /// Another one is preferred.
+    Preferred,
+    /// Its disk took too long for seconds.
+    SlowDisk,
+    /// Its process got no processor for seconds.
+    Starved,
+}
+
+impl HandoverCause {
+    const ALL: [Self; 7] =
+        [Self::Stopping, Self::Requested, Self::Leaving, Self::Unfit, Self::Preferred, Self::SlowDisk, Self::Starved];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::Requested => "requested",
+            Self::Leaving => "leaving",
+            Self::Unfit => "unfit",
+            Self::Preferred => "preferred",
+            Self::SlowDisk => "slow-disk",
+            Self::Starved => "starved",
+        }
+    }
+}
+
+/// What became of a suspicion against the Raft leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// Most voters saw that its process is gone.
+    Gone,
+    /// It answered.
+    Alive,
+    /// It could not be told in time.
+    Unsure,
+    /// Something else takes connections for it, so that it cannot be told.
+    Proxied,
+    /// This member saw that its process is gone, and too few others did.
+    Outvoted,
+    /// There was another Raft leader already.
+    Superseded,
+}
+
+impl Suspicion {
+    const ALL: [Self; 6] = [Self::Gone, Self::Alive, Self::Unsure, Self::Proxied, Self::Outvoted, Self::Superseded];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Alive => "alive",
+            Self::Unsure => "unsure",
+            Self::Proxied => "proxied",
+            Self::Outvoted => "outvoted",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// What was changed in the membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MembershipChange {
+    /// A learner came in.
+    Added,
+    /// A learner became a voter.
+    Promoted,
+    /// A learner became a voter in the place of a member that lost its volume.
+    Replaced,
+    /// A voter became a learner.
+    Demoted,
+    /// A learner was taken away, that lost its volume or has no place any more.
+    Removed,
+}
+
+impl MembershipChange {
+    const ALL: [Self; 5] = [Self::Added, Self::Promoted, Self::Replaced, Self::Demoted, Self::Removed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Promoted => "promoted",
+            Self::Replaced => "replaced",
+            Self::Demoted => "demoted",
+            Self::Removed => "removed",
         }
     }
 }
@@ -42,9 +151,14 @@ pub(super) struct RaftMetrics {
     is_leader: IntGauge,
     term: IntGauge,
     leader_changes: IntCounterVec,
+    handovers: IntCounterVec,
+    suspicions: IntCounterVec,
+    /// Members whose end cannot be seen.
+    pub(super) proxied: IntGauge,
     leaderless_seconds: Histogram,
     pub(super) commit_seconds: Histogram,
     members: IntGaugeVec,
+    membership_changes: IntCounterVec,
     max_lag: IntGauge,
     applied: IntGauge,
     revision: IntGauge,
@@ -75,11 +189,27 @@ impl RaftMetrics {
     /// When they are declared there already.
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let changes = Opts::new("quorate_raft_leader_changes_total", "Changes of the Raft leader seen by this member.");
+        let handovers =
+            Opts::new("quorate_raft_handovers_total", "Times that this member handed Raft leadership over, by cause.");
+        let suspicions = Opts::new(
+            "quorate_raft_suspicions_total",
+            "Times that this member looked whether the Raft leader's process is there, by what it found.",
+        );
+        let membership_changes = Opts::new(
+            "quorate_membership_changes_total",
+            "Changes of the membership made by this member as the Raft leader.",
+        );
         let members = Opts::new("quorate_members", "Members of the cluster by role.");
         let metrics = Self {
             is_leader: IntGauge::new("quorate_raft_is_leader", "1 while this member is the Raft leader, else 0.")?,
             term: IntGauge::new("quorate_raft_term", "Raft's term.")?,
             leader_changes: IntCounterVec::new(changes, &["cause"])?,
+            handovers: IntCounterVec::new(handovers, &["cause"])?,
+            suspicions: IntCounterVec::new(suspicions, &["outcome"])?,
+            proxied: IntGauge::new(
+                "quorate_raft_proxied_members",
+                "Members whose end this one cannot see, because something else takes connections for them.",
+            )?,
             leaderless_seconds: seconds(
                 "quorate_raft_leaderless_seconds",
                 "Time between the last word of one Raft leader and the first of the next.",
@@ -89,6 +219,7 @@ impl RaftMetrics {
                 "Time from proposing a command on the Raft leader until it was applied there.",
             )?,
             members: IntGaugeVec::new(members, &["role"])?,
+            membership_changes: IntCounterVec::new(membership_changes, &["change"])?,
             max_lag: IntGauge::new(
                 "quorate_raft_max_lag_entries",
                 "On the Raft leader: log entries that the member farthest behind does not have.",
@@ -131,6 +262,15 @@ impl RaftMetrics {
         for cause in ChangeCause::ALL {
             metrics.leader_changes.with_label_values(&[cause.label()]);
         }
+        for cause in HandoverCause::ALL {
+            metrics.handovers.with_label_values(&[cause.label()]);
+        }
+        for suspicion in Suspicion::ALL {
+            metrics.suspicions.with_label_values(&[suspicion.label()]);
+        }
+        for change in MembershipChange::ALL {
+            metrics.membership_changes.with_label_values(&[change.label()]);
+        }
         for collector in metrics.collectors() {
             registry.register(collector)?;
         }
@@ -142,9 +282,13 @@ impl RaftMetrics {
             Box::new(self.is_leader.clone()),
             Box::new(self.term.clone()),
             Box::new(self.leader_changes.clone()),
+            Box::new(self.handovers.clone()),
+            Box::new(self.suspicions.clone()),
+            Box::new(self.proxied.clone()),
             Box::new(self.leaderless_seconds.clone()),
             Box::new(self.commit_seconds.clone()),
             Box::new(self.members.clone()),
+            Box::new(self.membership_changes.clone()),
             Box::new(self.max_lag.clone()),
             Box::new(self.applied.clone()),
             Box::new(self.revision.clone()),
@@ -169,15 +313,41 @@ impl RaftMetrics {
         }
     }
 
-    /// Counts a change of the Raft leader, and says why it changed; `made_way` tells that the one before did so on purpose.
-    pub(super) fn leader_changed(&self, made_way: bool) -> ChangeCause {
-        let cause = match (self.led_before.swap(true, Ordering::AcqRel), made_way) {
+    /// When a Raft leader was heard of last.
+    pub(super) fn last_heard(&self) -> Option<Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, at)| at)
+    }
+
+    /// Whether a Raft leader gave a sign of life within this time.
+    pub(super) fn heard_within(&self, time: Duration) -> bool {
+        self.last_heard().is_some_and(|at| at.elapsed() < time)
+    }
+
+    /// Counts a change of the Raft leader, and says why it changed.
+    pub(super) fn leader_changed(&self, last_end: LastEnd) -> ChangeCause {
+        let cause = match (self.led_before.swap(true, Ordering::AcqRel), last_end) {
             (false, _) => ChangeCause::First,
-            (true, true) => ChangeCause::Transfer,
-            (true, false) => ChangeCause::Election,
+            (true, LastEnd::MadeWay) => ChangeCause::Transfer,
+            (true, LastEnd::ProcessGone) => ChangeCause::ProcessGone,
+            (true, LastEnd::Unheard) => ChangeCause::Election,
         };
         self.leader_changes.with_label_values(&[cause.label()]).inc();
         cause
+    }
+
+    /// Counts that this member has handed over.
+    pub(super) fn handed_over(&self, cause: HandoverCause) {
+        self.handovers.with_label_values(&[cause.label()]).inc();
+    }
+
+    /// Counts a suspicion.
+    pub(super) fn suspected(&self, outcome: Suspicion) {
+        self.suspicions.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// Counts a change of the membership.
+    pub(super) fn membership_changed(&self, change: MembershipChange) {
+        self.membership_changes.with_label_values(&[change.label()]).inc();
     }
 
     /// Shows what a member knows.

@@ -5,15 +5,23 @@
 //!
 //! Inside, from the ground up: the disk (`volume.rs`, `record.rs`, `log_store.rs`, `snapshot_store.rs`), the state
 //! (`state_machine.rs`), the wire (`transport`, `messages`), who a member is and how a cluster begins (`identity.rs`,
-//! `founding.rs`, `joining.rs`), the life of a member (`start.rs`, `running.rs`, `leading.rs`), and what is asked of it
-//! (`proposals.rs`, `read_barrier.rs`, `transfer.rs`).
+//! `beginning.rs`, `founding.rs`, `joining.rs`), whether its volume is what it should be (`standing.rs`, `weighing.rs`, `vouching.rs`,
+//! `guard.rs`, `reports.rs`, `retiring.rs`), the life of a member (`start.rs`, `running.rs`, `leading.rs`), who else is one
+//! (`membership/`, `tending.rs`, `belonging.rs`), who takes over when the Raft leader is gone (`failover/`) or ails (`ailment.rs`,
+//! `stepping_aside.rs`), and what is asked of it (`proposals.rs`, `read_barrier.rs`, `transfer.rs`).
 
+mod ailment;
+mod alone;
 mod attendance;
+mod beginning;
+mod belonging;
 mod clock;
 mod codec;
 mod confirming;
 mod digests;
+mod failover;
 pub mod founding;
+mod guard;
 mod handle;
 pub mod identity;
 mod inbox;
@@ -22,6 +30,7 @@ mod leading;
 mod log_store;
 mod log_writer;
 mod member;
+mod membership;
 mod messages;
 mod metrics;
 mod outbound;
@@ -29,15 +38,23 @@ mod proposals;
 mod read_barrier;
 mod receiving;
 pub mod record;
+mod reports;
+mod retiring;
+mod room;
 mod running;
 mod snapshot_store;
+mod standing;
 mod start;
 mod state_machine;
 mod status;
+mod stepping_aside;
+mod tending;
 mod transfer;
 pub mod transport;
 mod type_config;
 pub mod volume;
+mod vouching;
+mod weighing;
 
 #[cfg(test)]
 mod tests;
@@ -47,10 +64,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use attendance::Attendance;
+pub use beginning::{Beginning, ClusterRegistry, Known, Recorded, RegistryError};
 pub use clock::Clock;
 pub use handle::RaftHandle;
 pub use start::{Parts, SnapshotThresholds, StartError};
-pub use status::{MemberNode, PeerStatus, Phase, RaftRole, RaftStatus};
+pub use status::{MemberNode, MembershipPhase, PeerStatus, Phase, RaftRole, RaftStatus};
 
 use crate::machine::outcome::Answer;
 use crate::types::{LogIndex, MemberId};
@@ -88,6 +106,11 @@ pub enum Unavailable {
     Overloaded,
     #[error("this member is stopping")]
     Stopping,
+    #[error(
+        "there is no room for more: {free} of {total} bytes are free on the volume of the Raft leader; make the volumes \
+         larger; deletes, sessions, elections and locks go on"
+    )]
+    NoRoom { free: u64, total: u64 },
     #[error("this member has failed: {0}")]
     Failed(String),
 }

@@ -18,6 +18,7 @@ use openraft::raft::{
 };
 use tokio::time::{Instant, timeout};
 
+use super::guard::Guard;
 use super::messages::{Reply, Request};
 use super::snapshot_store::SnapshotFile;
 use super::status::MemberNode;
@@ -47,11 +48,13 @@ const INSTALL_TIME: Duration = Duration::from_secs(120);
 pub(super) struct Outbound {
     pub(super) network: Arc<dyn Network>,
     pub(super) volume: Arc<dyn Volume>,
+    pub(super) guard: Arc<Guard>,
 }
 
 /// Calls to one member.
 pub(super) struct Client {
     outbound: Outbound,
+    target: MemberId,
     peer: Peer,
     /// The lane of appends: heartbeats have one of their own.
     appends: Lane,
@@ -61,7 +64,7 @@ impl RaftNetworkFactory<TypeConfig> for Outbound {
     type Network = Client;
 
     async fn new_client(&mut self, target: MemberId, node: &MemberNode) -> Client {
-        Client { outbound: self.clone(), peer: Peer::Member(target, node.clone()), appends: Lane::Replication }
+        Client { outbound: self.clone(), target, peer: Peer::Member(target, node.clone()), appends: Lane::Replication }
     }
 
     async fn new_heartbeat_client(&mut self, target: MemberId, node: &MemberNode) -> Client {
@@ -84,6 +87,9 @@ fn trouble(error: &NetworkError) -> RPCError<TypeConfig> {
 
 impl Client {
     async fn call(&self, lane: Lane, request: Request, within: Duration) -> Result<Reply, RPCError<TypeConfig>> {
+        if !self.outbound.guard.is_open() {
+            return Err(RPCError::Unreachable(Unreachable::from_string("this member does not take part yet")));
+        }
         let deadline = Instant::now() + within;
         let call = self.outbound.network.call(&self.peer, lane, request.to_bytes(), deadline);
         let bytes = call.await.map_err(|error| trouble(&error))?;
@@ -96,7 +102,8 @@ impl Client {
         request: AppendEntriesRequest<TypeConfig>,
         within: Duration,
     ) -> impl Future<Output = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> + Send + use<> {
-        let (previous, peer) = (request.prev_log_id, self.peer.clone());
+        let (previous, peer, vote) = (request.prev_log_id, self.peer.clone(), request.vote);
+        let (guard, target) = (Arc::clone(&self.outbound.guard), self.target);
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
         let deadline = Instant::now() + within;
         let call = self.outbound.network.call(&peer, self.appends, Request::Append(request).to_bytes(), deadline);
@@ -107,7 +114,14 @@ impl Client {
                     let text = format!("{} has a conflict before the first log entry", peer.name());
                     Err(RPCError::Unreachable(Unreachable::from_string(text)))
                 }
-                Ok(Reply::Appended(response)) => Ok(response.into_stream_result(previous, last)),
+                Ok(Reply::Appended(response)) => {
+                    match &response {
+                        AppendEntriesResponse::Success => guard.promised(target, &vote, last),
+                        AppendEntriesResponse::PartialSuccess(upto) => guard.promised(target, &vote, *upto),
+                        AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => {}
+                    }
+                    Ok(response.into_stream_result(previous, last))
+                }
                 Ok(other) => Err(unexpected(&peer, &other)),
                 Err(error) => Err(RPCError::Network(NetworkTrouble::new(&error))),
             }
@@ -180,8 +194,14 @@ impl RaftNetworkV2<TypeConfig> for Client {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let vote = request.vote;
         match self.call(Lane::Control, Request::Vote(request), option.hard_ttl()).await? {
-            Reply::Voted(response) => Ok(response),
+            Reply::Voted(response) => {
+                if response.vote_granted {
+                    self.outbound.guard.promised(self.target, &vote, None);
+                }
+                Ok(response)
+            }
             other => Err(unexpected(&self.peer, &other)),
         }
     }

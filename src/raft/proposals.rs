@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use openraft::errors::{ClientWriteError, RaftError};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::member::{Member, Raft, patience};
 use super::messages::{Reply, Request};
@@ -16,7 +16,7 @@ use super::status::{RaftRole, RaftStatus};
 use super::transport::{NetworkError, Peer};
 use super::type_config::{Applied, Proposal};
 use super::{Committed, ProposeError, Unavailable};
-use crate::types::LogIndex;
+use crate::types::{LogIndex, SessionId};
 
 /// Commands in flight on one member. More only wait for one another; whoever comes then is told to come back.
 pub(super) const IN_FLIGHT: usize = 2048;
@@ -33,13 +33,22 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// do nothing else.
 const REST: Duration = Duration::from_millis(1);
 
+/// About how long it takes until a proposed end of a session has come about, or has failed.
+pub(super) const ENDING: Duration = Duration::from_millis(10);
+
 /// How long a Raft leader that made way may take to say what became of a command: its successor commits it, or not, within
 /// a round trip and two syncs.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Member {
-    /// Proposes through whoever leads, and waits until the command is applied here too.
-    pub(super) async fn propose(&self, proposal: Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
+    /// Proposes through whoever leads, and waits until the command is applied here too. The Raft leader has heard of the
+    /// session `alive` before its log takes the command.
+    pub(super) async fn propose(
+        &self,
+        proposal: Proposal,
+        alive: Option<SessionId>,
+        deadline: Instant,
+    ) -> Result<Committed, ProposeError> {
         check_length(&proposal)?;
         let Ok(_permit) = self.proposals.try_acquire() else {
             return Err(ProposeError::NotApplied(Unavailable::Overloaded));
@@ -48,9 +57,9 @@ impl Member {
         loop {
             status.mark_unchanged();
             let tried = match self.running() {
-                Ok(raft) if self.leads() => self.propose_to_raft(&raft, proposal.clone(), deadline).await,
+                Ok(raft) if self.leads() => self.propose_to_raft(&raft, proposal.clone(), alive, deadline).await,
                 Ok(_) => match self.leader_peer() {
-                    Some(leader) => self.forward(&leader, &proposal, deadline).await,
+                    Some(leader) => self.forward(&leader, &proposal, alive, deadline).await,
                     None => Err(ProposeError::NotApplied(Unavailable::NoRaftLeader)),
                 },
                 Err(cause) => Err(ProposeError::NotApplied(cause)),
@@ -72,26 +81,55 @@ impl Member {
     }
 
     /// Proposes on this member only, for a duty and for another member that takes this one for the Raft leader.
-    pub(super) async fn propose_here(&self, proposal: Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
+    pub(super) async fn propose_here(
+        &self,
+        proposal: Proposal,
+        alive: Option<SessionId>,
+        deadline: Instant,
+    ) -> Result<Committed, ProposeError> {
         check_length(&proposal)?;
         let raft = self.running().map_err(ProposeError::NotApplied)?;
         if !self.leads() {
             return Err(ProposeError::NotApplied(Unavailable::NotRaftLeader));
         }
-        self.propose_to_raft(&raft, proposal, deadline).await
+        self.propose_to_raft(&raft, proposal, alive, deadline).await
     }
 
     async fn propose_to_raft(
         &self,
         raft: &Raft,
         proposal: Proposal,
+        alive: Option<SessionId>,
         deadline: Instant,
     ) -> Result<Committed, ProposeError> {
         if self.is_stopping() {
             return Err(ProposeError::NotApplied(Unavailable::Stopping));
         }
         self.leadership_begun(deadline).await.map_err(ProposeError::NotApplied)?;
+        self.check_room(&proposal).map_err(ProposeError::NotApplied)?;
+        if let Some(session) = alive {
+            self.hear(session, deadline).await.map_err(ProposeError::NotApplied)?;
+        }
         self.write(raft, proposal, deadline).await
+    }
+
+    fn check_room(&self, proposal: &Proposal) -> Result<(), Unavailable> {
+        if !self.room.is_short() {
+            return Ok(());
+        }
+        let command = proposal.command().map_err(|error| Unavailable::Failed(error.to_string()))?;
+        self.room.check(&command, &self.state.borrow())
+    }
+
+    /// Notes a sign of life that comes with a command. When the end of the session is proposed, what comes of that is known
+    /// soon. A session that this member does not know yet has its whole time before it.
+    async fn hear(&self, session: SessionId, deadline: Instant) -> Result<(), Unavailable> {
+        while self.state.borrow().sessions().get(session).is_some()
+            && !self.attendance.hear(&[session], Instant::now()).is_empty()
+        {
+            timeout_at(deadline, sleep(ENDING)).await.map_err(|_| Unavailable::Timeout)?;
+        }
+        Ok(())
     }
 
     /// Hands a command to openraft and waits until it is applied.
@@ -131,9 +169,15 @@ impl Member {
     }
 
     /// Sends a command to the Raft leader.
-    async fn forward(&self, leader: &Peer, proposal: &Proposal, deadline: Instant) -> Result<Committed, ProposeError> {
+    async fn forward(
+        &self,
+        leader: &Peer,
+        proposal: &Proposal,
+        alive: Option<SessionId>,
+        deadline: Instant,
+    ) -> Result<Committed, ProposeError> {
         self.metrics.forwarded.inc();
-        let request = Request::Propose { command: proposal.0.clone(), patience: patience(deadline) };
+        let request = Request::Propose { command: proposal.0.clone(), patience: patience(deadline), alive };
         match self.ask_leader(leader, &request, GRACE, deadline).await {
             Ok(Reply::Proposed { index, answer }) => Ok(Committed { answer, index }),
             Ok(Reply::NotDone(cause)) => Err(ProposeError::NotApplied(cause)),
@@ -193,7 +237,11 @@ fn check_length(proposal: &Proposal) -> Result<(), ProposeError> {
 fn worth_another_try(cause: &Unavailable) -> bool {
     match cause {
         Unavailable::NoRaftLeader | Unavailable::NotRaftLeader | Unavailable::Waiting(_) => true,
-        Unavailable::Timeout | Unavailable::Overloaded | Unavailable::Stopping | Unavailable::Failed(_) => false,
+        Unavailable::Timeout
+        | Unavailable::Overloaded
+        | Unavailable::Stopping
+        | Unavailable::NoRoom { .. }
+        | Unavailable::Failed(_) => false,
     }
 }
 

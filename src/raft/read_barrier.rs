@@ -17,8 +17,7 @@ use super::Unavailable;
 use crate::tasks::{Exit, Tasks};
 use crate::types::{LogIndex, SessionId};
 
-/// Calls that may wait for a round. The callers are bounded themselves (17,408 on this member, most of them keep-alives, and
-/// one round at a time from each other member); one more is told to come back.
+/// Calls that may wait for a round; one more is told to come back.
 const WAITING: usize = 32_768;
 
 /// What a round found.

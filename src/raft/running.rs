@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use openraft::Instant as _;
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::WatchReceiver;
@@ -12,22 +13,28 @@ use openraft::{Config, ServerState};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::founding::Stage;
-use super::identity::Place;
-use super::joining::{found, join, store};
+use super::beginning::Beginning;
+use super::failover::{driving, holding};
+use super::founding::{Assignment, Stage};
+use super::guard::Gate;
+use super::identity::{Identity, Place};
+use super::joining::{found, join, keep, store};
 use super::log_store::LogStore;
 use super::log_writer::LogMetrics;
 use super::member::{Assigning, Member, Raft};
+use super::membership::Pauses;
 use super::outbound::Outbound;
 use super::snapshot_store::SnapshotStore;
-use super::state_machine::StateMachine;
-use super::status::{MemberNode, Phase, RaftRole, RaftStatus};
+use super::state_machine::{Growth, StateMachine};
+use super::status::{MemberNode, MembershipPhase, Phase, RaftRole, RaftStatus};
+use super::tending::{Joining, Tending};
 use super::transport::Seat;
 use super::type_config::TypeConfig;
 use super::volume::{Volume, blocking};
-use crate::machine::Limits;
+use crate::machine::{Limits, Machine};
+use crate::settings::FastFailover;
 use crate::tasks::Exit;
-use crate::types::{LogIndex, MemberId, MemberName, Term};
+use crate::types::{LogIndex, MemberId, Term};
 use crate::watch::Hub;
 
 type Metrics = openraft::metrics::RaftMetrics<TypeConfig>;
@@ -38,9 +45,18 @@ pub(super) struct Running {
     pub(super) config: Arc<Config>,
     pub(super) volume: Arc<dyn Volume>,
     pub(super) hub: Hub,
-    pub(super) initial_cluster: BTreeMap<MemberName, String>,
+    pub(super) beginning: Beginning,
     pub(super) snapshot_bytes: u64,
     pub(super) log_metrics: LogMetrics,
+    /// Why the volume cannot be used, if it is not this member's.
+    pub(super) refused: Option<String>,
+}
+
+/// What comes from other members for the task that runs a member's Raft, and for those that it starts.
+pub(super) struct Inlets {
+    pub(super) assignments: mpsc::Receiver<Assigning>,
+    pub(super) joins: mpsc::Receiver<Joining>,
+    pub(super) suspicions: mpsc::Receiver<MemberId>,
 }
 
 /// Takes the Raft and the volume out of the member when its task ends or is dropped, so that nothing keeps them.
@@ -55,10 +71,10 @@ impl Drop for Published<'_> {
 
 impl Running {
     /// Runs until the member stops, or cannot go on.
-    pub(super) async fn run(self, mut assignments: mpsc::Receiver<Assigning>) {
+    pub(super) async fn run(self, inlets: Inlets) {
         let stopping = self.member.tasks.stopping();
         let _published = Published(&self.member);
-        match stopping.run_until_cancelled(self.live(&mut assignments)).await {
+        match stopping.run_until_cancelled(self.live(inlets)).await {
             Some(cause) if !self.member.is_stopping() => {
                 tracing::error!(cause, "Raft has ended; this member must stop");
                 self.member.set_phase(Phase::Stopped(cause));
@@ -68,40 +84,53 @@ impl Running {
     }
 
     /// Lives until there is a reason to end; never ends by itself when the member was asked to stop.
-    async fn live(&self, assignments: &mut mpsc::Receiver<Assigning>) -> String {
-        match self.live_or_fail(assignments).await {
+    async fn live(&self, inlets: Inlets) -> String {
+        match self.live_or_fail(inlets).await {
             Ok(never) => match never {},
             Err(cause) => cause,
         }
     }
 
-    async fn live_or_fail(&self, assignments: &mut mpsc::Receiver<Assigning>) -> Result<Infallible, String> {
-        let seat = join(&self.member, &self.volume, &self.initial_cluster, assignments).await?;
+    async fn live_or_fail(&self, inlets: Inlets) -> Result<Infallible, String> {
+        if let Some(refused) = &self.refused {
+            return Ok(self.stay_refused(refused).await);
+        }
+        let Inlets { mut assignments, joins, suspicions } = inlets;
+        let seat = join(&self.member, &self.volume, &self.beginning, &mut assignments).await?;
         assignments.close();
         tracing::info!(cluster = %seat.cluster, member = %seat.member, "opening the log");
         let (log, machine) = self.open().await?;
+        let papers = log.papers(machine.end());
         // Kept to the end, so that the log's writer does not end before the member is asked to stop.
-        let (_log, mut log_failure) = (log.clone(), log.failure());
+        let (kept, mut log_failure) = (log.clone(), log.failure());
         let growth = machine.growth();
-        let outbound = Outbound { network: Arc::clone(&self.member.network), volume: Arc::clone(&self.volume) };
+        let (network, volume) = (Arc::clone(&self.member.network), Arc::clone(&self.volume));
+        let outbound = Outbound { network, volume, guard: Arc::clone(&self.member.guard) };
         let raft = Raft::new(seat.member, Arc::clone(&self.config), outbound, log, machine);
         let raft = raft.await.map_err(|fatal| fatal.to_string())?;
         let metrics = raft.metrics();
         self.member.raft.send_replace(Some(raft.clone()));
-        self.member.set_phase(Phase::Waiting("its cluster is being founded".to_owned()));
-        self.start_own_work(growth);
-        let founder = match &self.member.identity.borrow().place {
-            Place::Prepared(assignment) if assignment.is_founders() => Some(assignment.clone()),
-            Place::Prepared(_) | Place::Done(_) | Place::Nowhere => None,
+        let place = self.member.identity.borrow().place.clone();
+        let (waits_for, founder) = match place {
+            Place::Prepared(assignment) => {
+                ("its cluster is being founded", Some(assignment).filter(Assignment::is_founders))
+            }
+            Place::Done(_) | Place::Retired(_) | Place::Nowhere => {
+                ("the Raft leader of its cluster has not reached it yet", None)
+            }
         };
+        self.member.set_phase(Phase::Waiting(waits_for.to_owned()));
+        self.start_own_work(growth, kept.clone(), joins, suspicions);
         let founding = async {
             match founder {
-                Some(assignment) => found(&self.member, &raft, &assignment).await,
+                Some(assignment) => found(&self.member, &raft, &assignment, &self.beginning).await,
                 None => Ok(()),
             }
         };
+        let publishing = self.member.while_it_belongs(&raft, self.publish(metrics));
         let mut failing = self.member.failing.subscribe();
-        let ended = tokio::try_join!(founding, self.publish(metrics), self.confirm_seat(&seat), async {
+        let standing = self.take_stand(&raft, papers);
+        let ended = tokio::try_join!(founding, publishing, self.confirm_seat(&seat), standing, async {
             tokio::select! {
                 biased;
                 cause = first_cause(&mut log_failure) => Err::<Infallible, _>(cause),
@@ -109,7 +138,7 @@ impl Running {
             }
         });
         let cause = match ended {
-            Ok((_, _, _, never)) => match never {},
+            Ok((_, _, _, _, never)) => match never {},
             Err(cause) => cause,
         };
         if self.member.is_stopping() {
@@ -133,15 +162,31 @@ impl Running {
     }
 
     /// What the member does by itself while its Raft runs.
-    fn start_own_work(&self, growth: super::state_machine::Growth) {
+    fn start_own_work(
+        &self,
+        growth: Growth,
+        log: LogStore,
+        joining: mpsc::Receiver<Joining>,
+        suspicions: mpsc::Receiver<MemberId>,
+    ) {
         let (tasks, member) = (&self.member.tasks, &self.member);
         let stopping = tasks.stopping();
-        let work: [(&'static str, futures::future::BoxFuture<'static, ()>); 4] = [
+        let (watched, volume) = (Arc::clone(member), Arc::clone(&self.volume));
+        let heartbeat = std::time::Duration::from_millis(self.config.heartbeat_interval);
+        let tending = Tending { member: Arc::clone(member), joining, heartbeat, pauses: Pauses::default() };
+        let mut work: Vec<(&'static str, BoxFuture<'static, ()>)> = vec![
+            ("membership", Box::pin(tending.tend())),
             ("leadership", Box::pin(Arc::clone(member).begin_leaderships())),
             ("announcement", Box::pin(Arc::clone(member).announce())),
             ("digest comparison", Box::pin(Arc::clone(member).compare_digests())),
-            ("snapshots by size", Box::pin(Arc::clone(member).bound_growth(growth, self.snapshot_bytes))),
+            ("looking after itself", Box::pin(Arc::clone(member).look_after_itself(self.log_metrics.pulse.clone()))),
+            ("room on the volume", Box::pin(async move { watched.room.watch(volume).await })),
+            ("growth of the log", Box::pin(Arc::clone(member).bound_growth(growth, self.snapshot_bytes, log))),
         ];
+        if member.failover.setting == FastFailover::On {
+            work.push(("connections to voters", Box::pin(holding(Arc::clone(member)))));
+            work.push(("fast fail-over", Box::pin(driving(Arc::clone(member), suspicions))));
+        }
         for (name, work) in work {
             let stopping = stopping.clone();
             tasks.spawn(name, Exit::Normal, async move {
@@ -168,13 +213,20 @@ impl Running {
     fn show(&self, metrics: &Metrics) {
         let member = &self.member;
         let before = member.status().raft_leader;
-        member.status.send_modify(|status| update(Arc::make_mut(status), metrics));
+        member.guard.applied(metrics.last_applied);
+        member.status.send_modify(|status| {
+            let status = Arc::make_mut(status);
+            update(status, metrics);
+            if !status.voters.is_empty() && member.guard.gate() != Gate::Closed {
+                status.phase = Phase::Running;
+            }
+        });
         let status = member.status();
         if status.role == RaftRole::Leader {
             member.metrics.heard(metrics.id);
         }
         if let Some(leader) = status.raft_leader.filter(|leader| Some(*leader) != before) {
-            let cause = member.metrics.leader_changed(member.made_way_lately());
+            let cause = member.metrics.leader_changed(member.last_end());
             let name = status.voters.get(&leader).map_or("", |node| node.name.as_str());
             tracing::info!(%leader, name, term = %status.term, ?cause, "the Raft leader has changed");
         }
@@ -196,7 +248,20 @@ impl Running {
             store(&self.member, &self.volume, Place::Done(seat.clone())).await?;
             tracing::info!(cluster = %seat.cluster, "the cluster exists");
         }
+        self.settle_life().await?;
         std::future::pending().await
+    }
+
+    /// Once the cluster has recorded the present life of the volume, there is no other that it could have recorded.
+    async fn settle_life(&self) -> Result<(), String> {
+        let (Some(life), Some(own)) = (self.member.record.life, self.member.status().member) else { return Ok(()) };
+        let mut state = self.member.state.subscribe();
+        let is_recorded = |state: &Arc<Machine>| state.member(own).is_some_and(|record| record.life == Some(life));
+        if state.wait_for(is_recorded).await.is_ok() && self.member.identity.borrow().lives.len() > 1 {
+            let identity = Identity { lives: vec![life], ..self.member.identity.borrow().clone() };
+            keep(&self.member, &self.volume, identity).await?;
+        }
+        Ok(())
     }
 }
 
@@ -233,9 +298,11 @@ fn update(status: &mut RaftStatus, metrics: &Metrics) {
     };
     status.voters = nodes(&mut membership.voter_ids());
     status.learners = nodes(&mut membership.learner_ids());
+    let is_committed = metrics.membership_config.log_id() == metrics.committed_membership_config.log_id();
+    status.membership = match membership.get_joint_config().len() {
+        1 if is_committed => MembershipPhase::Settled,
+        _ => MembershipPhase::Changing,
+    };
     let matched = metrics.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
     status.matched = matched.map(|(id, log_id)| (*id, log_id.as_ref().map(index))).collect();
-    if !status.voters.is_empty() {
-        status.phase = Phase::Running;
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 use prometheus::Registry;
@@ -11,9 +12,11 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::attendance::Attendance;
+use super::beginning::Beginning;
 use super::clock::Clock;
 use super::confirming;
 use super::digests::Digests;
+use super::failover::Failover;
 use super::handle::RaftHandle;
 use super::identity::{Identity, IdentityError};
 use super::inbox::Reception;
@@ -23,10 +26,13 @@ use super::metrics::RaftMetrics;
 use super::proposals::IN_FLIGHT;
 use super::read_barrier::Rounds;
 use super::receiving::Receiving;
-use super::running::Running;
-use super::status::{Phase, RaftRole, RaftStatus};
+use super::reports::Reports;
+use super::room::Room;
+use super::running::{Inlets, Running};
+use super::status::{MembershipPhase, Phase, RaftRole, RaftStatus};
+use super::tending::JOINING;
 use super::transport::Network;
-use super::volume::{Volume, blocking, remove_unfinished};
+use super::volume::{Volume, blocking, tidy};
 use crate::machine::command::MemberRecord;
 use crate::machine::{FEATURE_LEVEL, Limits, Machine};
 use crate::settings::Timing;
@@ -39,8 +45,7 @@ pub struct Parts {
     pub name: MemberName,
     /// Base URL of this member's HTTP API, as other machines reach it.
     pub url: String,
-    /// The members that found a cluster together, each with the `host:port` of its member port.
-    pub initial_cluster: BTreeMap<MemberName, String>,
+    pub beginning: Beginning,
     pub timing: Timing,
     pub snapshots: SnapshotThresholds,
     pub volume: Arc<dyn Volume>,
@@ -57,7 +62,8 @@ pub struct SnapshotThresholds {
     pub entries: u64,
     /// Bytes of commands since the last one.
     pub bytes: u64,
-    /// Entries that stay in the log, so that a member that restarts catches up from it.
+    /// Entries that stay in the log, so that a member that restarts catches up from it. Large ones are fewer: those that are
+    /// still in memory.
     pub kept: u64,
 }
 
@@ -82,23 +88,32 @@ pub enum StartError {
 
 impl RaftHandle {
     /// Reads who this member is and starts the rest in the background: founding or joining a cluster, the log, Raft.
-    /// [`RaftHandle::status`] tells how far that is. The end of Raft is the end of a task that must not end.
+    /// [`RaftHandle::status`] tells how far that is, and that the member is refused when the volume is not its own. The end of
+    /// Raft is the end of a task that must not end.
     ///
     /// # Errors
-    /// When the volume is not this member's, or what it is given cannot work.
+    /// When the volume cannot be read or is damaged, or what it is given cannot work.
     pub async fn start(parts: Parts, tasks: &Tasks) -> Result<Self, StartError> {
         let config = Arc::new(config(parts.timing, parts.snapshots)?);
         let (volume, name, clock) = (Arc::clone(&parts.volume), parts.name.clone(), Arc::clone(&parts.clock));
         let load = move || {
-            remove_unfinished(&*volume)?;
-            Identity::load(&*volume, &name, &*clock)
+            tidy(&*volume)?;
+            match Identity::load(&*volume, &name, &*clock) {
+                Ok(identity) => Ok((identity, None)),
+                Err(error) if error.is_about_whose_it_is() => {
+                    Ok((Identity::stranger(&name, &*clock), Some(error.to_string())))
+                }
+                Err(error) => Err(error),
+            }
         };
-        let identity = blocking(&*parts.volume, load).await??;
+        let (identity, refused) = blocking(&*parts.volume, load).await??;
         let log_metrics = LogMetrics::register(&parts.registry)?;
         let metrics = RaftMetrics::register(&parts.registry)?;
 
         let (assigning, assignments) = mpsc::channel(1);
+        let (joining, joins) = mpsc::channel(JOINING);
         let (confirmations, idle_confirmations) = Rounds::new();
+        let (failover, suspicions) = Failover::new(parts.timing.fast_failover);
         let (questions, idle_questions) = Rounds::new();
         let member = Arc::new(Member {
             record: MemberRecord {
@@ -107,13 +122,16 @@ impl RaftHandle {
                 url: parts.url,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 features: FEATURE_LEVEL,
+                life: identity.life(),
             },
             tasks: tasks.clone(),
+            lease: parts.timing.election_max,
             network: parts.network,
             clock: parts.clock,
             status: watch::Sender::new(Arc::new(first_status(&identity))),
             identity: watch::Sender::new(identity),
             assigning,
+            joining,
             raft: watch::Sender::new(None),
             state: watch::Sender::new(Arc::new(Machine::new(Limits::default()))),
             confirmations,
@@ -121,11 +139,20 @@ impl RaftHandle {
             attendance: Attendance::default(),
             proposals: Semaphore::new(IN_FLIGHT),
             receiving: Receiving::default(),
+            guard: Arc::default(),
+            reports: Reports::default(),
+            met: Mutex::default(),
             digests: Digests::default(),
             metrics,
+            room: Room::register(&parts.registry)?,
             failing: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
+            standing_back: AtomicBool::new(false),
+            unfit: Mutex::default(),
+            step: watch::Sender::default(),
             made_way: Mutex::new(None),
+            failover,
+            ails: AtomicBool::new(false),
         });
         idle_confirmations.start(tasks, member.metrics.read_rounds.clone(), confirming::with_quorum(&member));
         idle_questions.start(tasks, member.metrics.read_rounds.clone(), confirming::with_leader(&member));
@@ -136,11 +163,12 @@ impl RaftHandle {
             config,
             volume: parts.volume,
             hub: parts.hub,
-            initial_cluster: parts.initial_cluster,
+            beginning: parts.beginning,
             snapshot_bytes: parts.snapshots.bytes,
             log_metrics,
+            refused,
         };
-        tasks.spawn("raft", Exit::Fatal, running.run(assignments));
+        tasks.spawn("raft", Exit::Fatal, running.run(Inlets { assignments, joins, suspicions }));
         Ok(Self { member })
     }
 }
@@ -162,6 +190,7 @@ fn first_status(identity: &Identity) -> RaftStatus {
         purged: None,
         voters: BTreeMap::new(),
         learners: BTreeMap::new(),
+        membership: MembershipPhase::Changing,
         quorum_acknowledged: None,
         matched: BTreeMap::new(),
     }
@@ -169,7 +198,7 @@ fn first_status(identity: &Identity) -> RaftStatus {
 
 /// openraft's settings; DESIGN section 4 says why each is what it is.
 fn config(timing: Timing, snapshots: SnapshotThresholds) -> Result<Config, openraft::ConfigError> {
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: "quorate".to_owned(),
         heartbeat_interval: millis(timing.heartbeat),

@@ -88,6 +88,11 @@ impl StateMachine {
         self.growth.clone()
     }
 
+    /// The last log entry that is in it.
+    pub(super) fn end(&self) -> Option<LogId> {
+        self.last_applied
+    }
+
     fn meta(&self) -> SnapshotMeta {
         SnapshotMeta { last_log_id: self.last_applied, last_membership: self.membership.clone() }
     }

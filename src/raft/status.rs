@@ -12,6 +12,8 @@ use crate::types::{ClusterId, Incarnation, LogIndex, MemberId, MemberName, Term}
 pub enum Phase {
     /// It cannot take part yet; the text says what it waits for or what is wrong, and what to do.
     Waiting(String),
+    /// It must not take part, because its volume is not the one that belongs to it; the text says what is wrong, and what to do.
+    Refused(String),
     /// Its Raft runs.
     Running,
     /// Its Raft has ended and it serves nothing any more; the text says why.
@@ -25,6 +27,14 @@ pub enum RaftRole {
     Follower,
     Candidate,
     Learner,
+}
+
+/// Whether a change of the membership is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MembershipPhase {
+    /// The newest one that this member knows is committed, as far as it knows, and no joint one.
+    Settled,
+    Changing,
 }
 
 /// A member as the membership names it.
@@ -55,6 +65,7 @@ pub struct RaftStatus {
     pub purged: Option<LogIndex>,
     pub voters: BTreeMap<MemberId, MemberNode>,
     pub learners: BTreeMap<MemberId, MemberNode>,
+    pub membership: MembershipPhase,
     /// On the Raft leader: when a quorum last acknowledged it. A time and not an age, so that it stays true while nothing
     /// changes.
     pub quorum_acknowledged: Option<Instant>,

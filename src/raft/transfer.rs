@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::member::{Member, patience};
 use super::messages::{Reply, Request};
+use super::metrics::HandoverCause;
 use super::proposals::pause;
 use super::status::{RaftRole, RaftStatus};
 use super::transport::{NetworkError, Peer};
@@ -38,7 +39,7 @@ impl Member {
         loop {
             status.mark_unchanged();
             let moved = match self.leader_peer() {
-                _ if self.leads() => self.transfer_here(to, deadline).await,
+                _ if self.leads() => self.transfer_here(to, HandoverCause::Requested, deadline).await,
                 Some(leader) => self.ask_to_transfer(&leader, to, deadline).await,
                 None => Err(Unavailable::NoRaftLeader.into()),
             };
@@ -75,6 +76,7 @@ impl Member {
     pub(super) async fn transfer_here(
         &self,
         to: Option<MemberId>,
+        cause: HandoverCause,
         deadline: Instant,
     ) -> Result<MemberId, TransferError> {
         let raft = self.running()?;
@@ -97,7 +99,10 @@ impl Member {
             status.raft_leader.is_some_and(|leader| Some(leader) != status.member)
         };
         match timeout_at(deadline, changes.wait_for(moved)).await {
-            Ok(Ok(status)) => status.raft_leader.ok_or_else(|| Unavailable::NoRaftLeader.into()),
+            Ok(Ok(status)) => {
+                self.metrics.handed_over(cause);
+                status.raft_leader.ok_or_else(|| Unavailable::NoRaftLeader.into())
+            }
             Ok(Err(_)) => Err(Unavailable::Stopping.into()),
             Err(_) => Err(Unavailable::Timeout.into()),
         }
@@ -110,7 +115,7 @@ impl Member {
                 return;
             }
             let until = (Instant::now() + TRY).min(deadline);
-            match self.transfer_here(None, until).await {
+            match self.transfer_here(None, HandoverCause::Stopping, until).await {
                 Ok(to) => {
                     tracing::info!(%to, "handed leadership over");
                     return;

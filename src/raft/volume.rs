@@ -58,6 +58,27 @@ pub trait Volume: Debug + Send + Sync + 'static {
     /// Those of the disk.
     fn names(&self) -> io::Result<Vec<String>>;
 
+    /// Moves a file into a directory of the volume, which is made when it is not there. What is in a directory is in
+    /// [`Volume::names`] no more, and only people look at it.
+    ///
+    /// Durable, in both directories, when it returns.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn set_aside(&self, name: &str, directory: &str) -> io::Result<()>;
+
+    /// The directories of the volume, in order.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn directories(&self) -> io::Result<Vec<String>>;
+
+    /// Removes a directory with all that is in it.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn remove_directory(&self, directory: &str) -> io::Result<()>;
+
     /// Makes every creation, rename and removal so far durable.
     ///
     /// # Errors
@@ -127,12 +148,13 @@ pub(super) fn unfinished(name: &str) -> String {
     format!("{name}.unfinished")
 }
 
-/// Removes what a crash left unfinished.
-pub(super) fn remove_unfinished(volume: &dyn Volume) -> io::Result<()> {
+/// Removes what a crash left unfinished, and makes what it had finished durable: a process may have ended between a rename and
+/// the sync of the directory, and what is built on a name that a power loss can undo stands on nothing.
+pub(super) fn tidy(volume: &dyn Volume) -> io::Result<()> {
     for name in volume.names()?.iter().filter(|name| name.ends_with(".unfinished")) {
         volume.remove(name)?;
     }
-    Ok(())
+    volume.sync_directory()
 }
 
 /// Writes a small file so that a crash leaves the old or the new content, never a mixture: under another name, synced,
@@ -261,11 +283,38 @@ impl Volume for DiskVolume {
     fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            names.extend(name.into_string().ok().filter(|name| name != LOCK));
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                names.extend(entry.file_name().into_string().ok().filter(|name| name != LOCK));
+            }
         }
         names.sort();
         Ok(names)
+    }
+
+    fn set_aside(&self, name: &str, directory: &str) -> io::Result<()> {
+        let inside = self.path.join(directory);
+        make_durably(&inside)?;
+        fs::rename(self.path.join(name), inside.join(name))?;
+        // The file must be in one of them at any time.
+        File::open(&inside)?.sync_all()?;
+        self.directory.sync_all()
+    }
+
+    fn directories(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn remove_directory(&self, directory: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.path.join(directory))
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -402,7 +451,7 @@ mod tests {
         write_atomically(&*volume, "name", b"old").unwrap();
         write_atomically(&*volume, "name", b"new").unwrap();
         volume.create(&unfinished("other")).unwrap().append(b"half").unwrap();
-        remove_unfinished(&*volume).unwrap();
+        tidy(&*volume).unwrap();
         assert_eq!(volume.names().unwrap(), ["name"]);
         assert_eq!(read_whole(&*volume, "name").unwrap().unwrap(), "new");
     }

@@ -31,6 +31,8 @@ const BUGS: &[Planted] = &[
     Planted { patch: "snapshot-without-rename", caught_by: &["survival"] },
     Planted { patch: "duty-in-a-later-leadership", caught_by: &["duty-in-its-leadership"] },
     Planted { patch: "expiry-too-early", caught_by: &["kept", "exclusion"] },
+    Planted { patch: "claim-not-heard", caught_by: &["kept", "exclusion"] },
+    Planted { patch: "id-given-twice", caught_by: &["id-once"] },
 ];
 
 #[test]

@@ -10,8 +10,8 @@ use prometheus::Registry;
 use quorate::machine::Machine;
 use quorate::machine::command::{Action, Author, Command, KeyCondition};
 use quorate::raft::transport::{TcpNetwork, tls::Layer};
-use quorate::raft::volume::DiskVolume;
-use quorate::raft::{Clock, Parts, Phase, RaftHandle, RaftStatus, SnapshotThresholds, StartError};
+use quorate::raft::volume::{DiskVolume, Volume};
+use quorate::raft::{Beginning, Clock, Parts, Phase, RaftHandle, RaftStatus, SnapshotThresholds, StartError};
 use quorate::settings::Timing;
 use quorate::tasks::{Failures, Tasks};
 use quorate::types::{Key, MemberName, Timestamp};
@@ -55,6 +55,9 @@ pub struct Cluster {
     pub addresses: BTreeMap<MemberName, String>,
     pub members: BTreeMap<String, Running>,
     pub snapshots: SnapshotThresholds,
+    pub timing: Timing,
+    /// Where a member listens, when that is not the address at which the others reach it.
+    pub behind: BTreeMap<MemberName, String>,
 }
 
 pub fn name(text: &str) -> MemberName {
@@ -98,6 +101,8 @@ impl Cluster {
             addresses,
             members: BTreeMap::new(),
             snapshots: SnapshotThresholds::default(),
+            timing: Timing::default(),
+            behind: BTreeMap::new(),
         }
     }
 
@@ -117,29 +122,31 @@ impl Cluster {
 
     /// Starts a member on its directory.
     pub async fn start(&mut self, text: &str) -> &Running {
-        let initial = self.addresses.clone();
-        self.try_start(text, initial).await.unwrap()
+        let beginning = Beginning::Together(self.addresses.clone());
+        self.try_start(text, beginning).await.unwrap()
     }
 
-    /// Starts a member that knows `initial` as the initial cluster.
-    pub async fn try_start(
+    /// Starts a member on its directory; its cluster begins in one way or the other.
+    pub async fn try_start(&mut self, text: &str, beginning: Beginning) -> Result<&Running, StartError> {
+        let volume = self.volume(text).await;
+        self.start_on(text, beginning, volume).await
+    }
+
+    /// Starts a member on a volume.
+    pub async fn start_on(
         &mut self,
         text: &str,
-        initial: BTreeMap<MemberName, String>,
+        beginning: Beginning,
+        volume: Arc<dyn Volume>,
     ) -> Result<&Running, StartError> {
         let (tasks, failures) = Tasks::new();
         let registry = Registry::new();
-        let volume = self.volume(text).await;
         let network = self.network(text, &registry).await;
         let parts = Parts {
             name: name(text),
             url: format!("http://{text}.test"),
-            initial_cluster: initial,
-            timing: Timing {
-                heartbeat: Duration::from_millis(100),
-                election_min: Duration::from_millis(300),
-                election_max: Duration::from_millis(600),
-            },
+            beginning,
+            timing: self.timing,
             snapshots: self.snapshots,
             volume,
             network,
@@ -168,7 +175,7 @@ impl Cluster {
 
     /// The member's port, once the one that used it before has let go of it.
     async fn network(&self, text: &str, registry: &Registry) -> Arc<TcpNetwork> {
-        let address = &self.addresses[&name(text)];
+        let address = self.behind.get(&name(text)).unwrap_or(&self.addresses[&name(text)]);
         let bound = async {
             loop {
                 match TcpNetwork::bind(address, self.layer.clone(), registry).await {
@@ -202,6 +209,14 @@ impl Cluster {
         family.get_metric()[0].get_counter().get_value()
     }
 
+    /// What a member's metric says under the value of its label.
+    pub fn labelled(&self, text: &str, metric: &str, label: &str) -> f64 {
+        let families = self.members[text].registry.gather();
+        let family = families.iter().find(|family| family.name() == metric).unwrap();
+        let found = family.get_metric().iter().find(|one| one.get_label().iter().any(|pair| pair.value() == label));
+        found.unwrap().get_counter().get_value()
+    }
+
     /// Waits until a member's status is as wanted.
     pub async fn status(&self, text: &str, wanted: impl Fn(&RaftStatus) -> bool) -> Arc<RaftStatus> {
         let mut changes = self.raft(text).status_changes();
@@ -230,7 +245,18 @@ impl Cluster {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, agreed).await.expect("the members agree on a Raft leader")
+        let statuses = || self.members.values().map(|member| member.raft.status()).collect::<Vec<_>>();
+        timeout(PATIENCE, agreed)
+            .await
+            .unwrap_or_else(|_| panic!("the members agree on no Raft leader: {:?}", statuses()))
+    }
+
+    /// Another process of one of the members: it reaches the others, and has a directory and a port of its own.
+    pub async fn twin(&self, text: &str) -> Self {
+        let mut twin = Self::new(&[text]).await;
+        let others = self.addresses.iter().filter(|(name, _)| name.as_str() != text);
+        twin.addresses.extend(others.map(|(name, address)| (name.clone(), address.clone())));
+        twin
     }
 
     /// The name of a running member that does not lead.

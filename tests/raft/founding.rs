@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use quorate::raft::{Phase, StartError};
+use quorate::raft::Phase;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::cluster::{Cluster, PATIENCE, name, put, soon, value};
@@ -48,29 +48,6 @@ async fn a_founder_that_crashes_at_any_moment_founds_the_same_cluster_in_the_end
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_whose_volume_was_emptied_waits_and_says_why() {
-    for text in NAMES {
-        let mut cluster = Cluster::founded(&NAMES).await;
-        cluster.raft(text).propose(put("k", "v"), soon()).await.unwrap();
-        // A member writes `done` when it has seen the cluster exist.
-        let other = if text == "a" { "b" } else { "a" };
-        let identity = cluster.directory(other).join("identity");
-        cluster.raft(other).read(soon()).await.unwrap();
-        let cluster_id = cluster.raft(other).status().cluster.clone().unwrap();
-        cluster.crash(text);
-        cluster.empty(text).await;
-        cluster.start(text).await;
-        cluster.waits(text, "its volume is empty").await;
-        assert!(identity.exists());
-        assert_eq!(cluster.raft(text).status().cluster, None, "{text} has no place");
-        let rest = cluster.raft(other).propose(put("k", "w"), soon()).await;
-        rest.unwrap();
-        assert_eq!(cluster.raft(other).status().cluster, Some(cluster_id));
-        assert!(!cluster.directory(text).join("log.redb").exists(), "{text} has no log to vote with");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_member_founds_a_cluster_of_its_own() {
     let mut cluster = Cluster::founded(&["solo"]).await;
     cluster.raft("solo").propose(put("k", "v"), soon()).await.unwrap();
@@ -99,23 +76,6 @@ async fn a_member_of_another_cluster_is_refused_on_both_sides() {
         "the first cluster does not take it for its own"
     );
     assert_ne!(value(&other.raft("c").state(), "k").as_deref(), Some("v"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_volume_of_another_member_does_not_start() {
-    let mut cluster = Cluster::founded(&NAMES).await;
-    cluster.crash("c");
-    cluster.crash("b");
-    // The directory is free once the member is gone; then it is mounted where it does not belong.
-    cluster.start("b").await;
-    cluster.crash("b");
-    cluster.empty("c").await;
-    sleep(Duration::from_millis(200)).await;
-    fs::rename(cluster.directory("b"), cluster.directory("c")).unwrap();
-    let initial = cluster.addresses.clone();
-    let error = cluster.try_start("c", initial).await.err().unwrap();
-    assert!(matches!(error, StartError::Identity(_)), "{error}");
-    assert!(error.to_string().contains("belongs to b"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use quorate::machine::command::{Action, Author, Command, Metadata, NewSession};
-use quorate::raft::{Phase, ProposeError, SnapshotThresholds, Unavailable};
+use quorate::raft::{Phase, ProposeError, RaftHandle, SnapshotThresholds, Unavailable};
 use quorate::tasks::{Exit, Tasks};
-use quorate::types::{MemberId, SessionId, Timestamp, Ttl};
+use quorate::types::{Leadership, MemberId, SessionId, Timestamp, Ttl};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -51,6 +51,34 @@ async fn every_member_announces_itself_and_digests_are_equal() {
         digests.push(state.digest());
     }
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+}
+
+/// Waits until what a member says of its leadership, as far as a quorum keeps it, is so.
+async fn kept(raft: &RaftHandle, is_so: impl Fn(Option<Leadership>) -> bool) {
+    let reached = async {
+        while !is_so(raft.kept_leadership()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.expect("it comes to that");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leadership_is_kept_while_a_quorum_hears_of_it_and_nothing_else_happens_and_no_longer() {
+    let mut cluster = Cluster::founded(&NAMES).await;
+    let leader = cluster.leader().await;
+    // Longer than any lease.
+    sleep(Duration::from_secs(2)).await;
+    kept(cluster.raft(&leader), |kept| kept.is_some()).await;
+    for other in NAMES.into_iter().filter(|name| *name != leader) {
+        cluster.crash(other);
+    }
+    kept(cluster.raft(&leader), |kept| kept.is_none()).await;
+    assert!(cluster.raft(&leader).own_leadership().is_some(), "it knows of nobody else");
+
+    let alone = Cluster::founded(&["a"]).await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(alone.raft("a").kept_leadership().is_some(), "a quorum of one needs nobody");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,6 +208,25 @@ async fn a_member_that_is_far_behind_gets_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_large_values_is_bounded_by_their_bytes() {
+    let mut cluster = Cluster::new(&NAMES).await;
+    let snapshots = SnapshotThresholds { bytes: 8 << 20, ..SnapshotThresholds::default() };
+    cluster.snapshots = snapshots;
+    for text in NAMES {
+        cluster.start(text).await;
+    }
+    let large = "x".repeat(1 << 20);
+    for _ in 0..80 {
+        cluster.raft("a").propose(put("k", &large), soon()).await.unwrap();
+    }
+    for text in NAMES {
+        // 32 MiB are kept behind a snapshot, and 8 MiB and what comes within a second before the next one.
+        let status = cluster.status(text, |status| status.purged.is_some_and(|purged| purged.get() > 30)).await;
+        assert!(status.last_log.is_some_and(|last| last.get() < snapshots.kept), "{status:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_too_long_for_a_message_is_refused_everywhere_and_stops_nobody() {
     let cluster = Cluster::founded(&NAMES).await;
     let long = "x".repeat(4 << 20);
@@ -204,18 +251,44 @@ async fn many_reads_share_few_rounds() {
     assert!(reads >= 400.0 && rounds < 100.0, "{reads} reads in {rounds} rounds");
 }
 
-/// On one thread, so that all of them wait before a round can end.
-#[tokio::test]
-async fn ten_thousand_signs_of_life_that_wait_at_once_share_a_few_rounds() {
-    let cluster = Cluster::founded(&NAMES).await;
+/// A session that lives for a minute: the first one of the cluster.
+async fn first_session(cluster: &Cluster) -> SessionId {
     let session = NewSession { ttl: Ttl::from_millis(60_000).unwrap(), client: None, metadata: Metadata::new() };
     let action = Action::CreateSession { session, limit: 1 };
     let command = Command { at: Timestamp::from_millis(1), author: Author::Client(None), action };
     cluster.raft("a").propose(command, soon()).await.unwrap();
+    SessionId::new(1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_a_sign_of_life_is_heard_before_it_is_proposed_and_waits_for_a_proposed_end() {
+    let cluster = Cluster::founded(&NAMES).await;
+    let session = first_session(&cluster).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let attendance = cluster.raft(&leader).attendance();
+    for text in [&leader, &follower] {
+        let before = Instant::now();
+        cluster.raft(text).propose_alive(put("k", text), session, soon()).await.unwrap();
+        assert!(attendance.heard_after(session, before).is_some(), "{text} has not told the Raft leader");
+    }
+    assert_eq!(attendance.heard_after(session, Instant::now()), None, "from here on its end is proposed");
+    let late = cluster.raft(&follower).propose_alive(put("k", "late"), session, soon());
+    tokio::pin!(late);
+    assert!(timeout(Duration::from_millis(300), &mut late).await.is_err(), "it is not known yet whether it lives");
+    assert_ne!(value(&cluster.raft(&leader).state(), "k").as_deref(), Some("late"));
+    attendance.forget(session);
+    late.await.unwrap();
+}
+
+/// On one thread, so that all of them wait before a round can end.
+#[tokio::test]
+async fn ten_thousand_signs_of_life_that_wait_at_once_share_a_few_rounds() {
+    let cluster = Cluster::founded(&NAMES).await;
+    let session = [first_session(&cluster).await];
     let rounds = || NAMES.map(|text| cluster.count(text, "quorate_read_rounds_total")).iter().sum::<f64>();
     for text in [cluster.leader().await, cluster.follower().await] {
         let (before, deadline) = (rounds(), soon());
-        let calls = (0..10_000).map(|_| cluster.raft(&text).keep_alive(SessionId::new(1), deadline));
+        let calls = (0..10_000).map(|_| cluster.raft(&text).keep_alive(&session, deadline));
         let states = tokio::task::unconstrained(join_all(calls)).await;
         assert!(states.into_iter().all(|state| state.is_ok_and(|state| state.sessions().len() == 1)));
         let more = rounds() - before;

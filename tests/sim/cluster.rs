@@ -1,7 +1,7 @@
 //! The members of a run: their disks, which outlive them, and whoever of them is up.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use prometheus::Registry;
 use quorate::coordinator::Coordinator;
 use quorate::duties;
 use quorate::machine::keys::KeyRange;
-use quorate::raft::{Parts, Phase, RaftHandle, SnapshotThresholds};
-use quorate::settings::{SessionSettings, Timing};
+use quorate::raft::{Beginning, MembershipPhase, Parts, Phase, RaftHandle, RaftStatus, SnapshotThresholds};
+use quorate::settings::{FastFailover, SessionSettings, Timing};
 use quorate::tasks::{Exit, Failures, Tasks};
-use quorate::types::MemberName;
+use quorate::types::{MemberId, MemberName};
 use quorate::watch::{Filter, Hub, HubLimits, Next};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::candidate::Reigns;
 use crate::clock::SimClock;
@@ -28,6 +28,7 @@ use crate::disk::Disk;
 use crate::ledger::Ledger;
 use crate::life::Life;
 use crate::network::{SimNetwork, Wires};
+use crate::registry::SimRegistry;
 use crate::support::history::{Recorder, ValueId};
 use crate::trace::Trace;
 use crate::violation::{Check, Violations};
@@ -46,14 +47,34 @@ pub struct Cluster {
     pub violations: Violations,
     start: Instant,
     members: Mutex<Vec<Member>>,
+    begins: Begins,
+    registry: SimRegistry,
+    /// How many members there are by now.
+    scale: AtomicUsize,
+    /// Whether somebody makes it smaller.
+    shrinks: AtomicBool,
+    /// Whose volume each member id is.
+    ids: Mutex<BTreeMap<MemberId, String>>,
     values: AtomicU64,
     counts: Mutex<Counts>,
     rng: Mutex<SmallRng>,
 }
 
+/// How the cluster of a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    Together,
+    /// With the first member, which lets the registry record it; the others join.
+    Alone,
+}
+
 #[derive(Default)]
 struct Member {
     disk: Disk,
+    /// What was on it once.
+    copy: Option<Disk>,
+    /// Whether what is on it was put back, so that others may refuse it.
+    is_put_back: bool,
     process: Option<Process>,
     running: Option<Running>,
 }
@@ -64,6 +85,7 @@ struct Process {
     life: Life,
     volume: SimVolume,
     tasks: Tasks,
+    registry: Registry,
 }
 
 /// A member that has read who it is and can be asked. Clones share it.
@@ -93,6 +115,12 @@ pub fn name(member: usize) -> String {
 
 impl Cluster {
     pub fn new(rng: &mut SmallRng, trace: &Trace) -> Arc<Self> {
+        let begins = if rng.random_bool(0.4) { Begins::Alone } else { Begins::Together };
+        Self::new_that(rng, trace, begins)
+    }
+
+    /// One that begins in a certain way.
+    pub fn new_that(rng: &mut SmallRng, trace: &Trace, begins: Begins) -> Arc<Self> {
         let violations = Violations::default();
         Arc::new(Self {
             wires: Wires::new(rng, trace),
@@ -103,14 +131,119 @@ impl Cluster {
             violations,
             start: Instant::now(),
             members: Mutex::new((0..SIZE).map(|_| Member::default()).collect()),
+            scale: AtomicUsize::new(if begins == Begins::Together { SIZE } else { 1 }),
+            shrinks: AtomicBool::new(false),
+            registry: SimRegistry::new(rng),
+            begins,
+            ids: Mutex::default(),
             values: AtomicU64::new(0),
             counts: Mutex::default(),
             rng: Mutex::new(SmallRng::from_rng(rng)),
         })
     }
 
+    /// Members that there are in the end.
     pub fn size(&self) -> usize {
         SIZE
+    }
+
+    pub fn begins(&self) -> Begins {
+        self.begins
+    }
+
+    pub fn registry(&self) -> &SimRegistry {
+        &self.registry
+    }
+
+    /// Members that there are by now.
+    pub fn scale(&self) -> usize {
+        self.scale.load(Ordering::Relaxed)
+    }
+
+    /// Lets there be all of them.
+    pub fn scale_up(self: &Arc<Self>) {
+        for member in self.scale.swap(SIZE, Ordering::Relaxed)..SIZE {
+            self.boot(member);
+        }
+    }
+
+    /// Whether the cluster can do without any one volume: every member runs, knows that its cluster exists, and sees the
+    /// same voters, which are those that run, and no change in progress.
+    pub fn is_whole(&self) -> bool {
+        let running = self.all_running();
+        let own: BTreeSet<_> = running.iter().filter_map(|member| member.raft.status().member).collect();
+        own.len() == SIZE
+            && running.iter().all(|member| {
+                let status = member.raft.status();
+                status.membership == MembershipPhase::Settled
+                    && status.voters.keys().eq(&own)
+                    && member.raft.state().cluster().is_some()
+            })
+    }
+
+    /// Whether it may be made smaller now: nobody's volume is lost, so that every quorum on the way has its members. From then
+    /// on no volume gets lost, until it has its size again.
+    pub fn may_shrink(&self) -> bool {
+        let may = self.is_whole();
+        self.shrinks.store(may, Ordering::Relaxed);
+        may
+    }
+
+    /// Everybody should be a member again.
+    pub fn has_its_size(&self) {
+        self.shrinks.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a volume may get lost.
+    pub fn can_do_without_a_volume(&self) -> bool {
+        !self.shrinks.load(Ordering::Relaxed) && self.is_whole()
+    }
+
+    /// Member ids that were seen.
+    pub fn ids_given(&self) -> u64 {
+        self.ids.lock().unwrap().len() as u64
+    }
+
+    /// Ends a member and empties its disk.
+    pub fn empty(&self, member: usize) {
+        self.end(member, Loss::Process);
+        {
+            let member = &mut self.members()[member];
+            (member.disk, member.is_put_back) = (Disk::default(), false);
+        }
+        self.wires.forget_vote(&name(member));
+        self.trace.note(format_args!("member {member} loses its volume"));
+        self.count(|counts| counts.volumes_emptied += 1);
+    }
+
+    /// Keeps a copy of what is on a member's disk now, if that has a place in the cluster: without one it is as good as empty.
+    pub fn copy(&self, member: usize) {
+        if !self.takes_part(member) {
+            return;
+        }
+        let member = &mut self.members()[member];
+        member.copy = Some(member.disk.copy());
+    }
+
+    /// Ends a member, puts the copy of its disk in the place of the disk, and starts it again. False when there is no copy.
+    pub fn put_back(self: &Arc<Self>, member: usize) -> bool {
+        let Some(copy) = self.members()[member].copy.take() else { return false };
+        self.end(member, Loss::Process);
+        {
+            let member = &mut self.members()[member];
+            (member.disk, member.is_put_back) = (copy, true);
+        }
+        // What it may have forgotten is what the others have to notice.
+        self.wires.forget_vote(&name(member));
+        self.trace.note(format_args!("member {member} gets a copy of its disk back"));
+        self.count(|counts| counts.copies_put_back += 1);
+        self.boot(member);
+        true
+    }
+
+    /// Whether a member runs, and takes part.
+    pub fn takes_part(&self, member: usize) -> bool {
+        self.running(member).is_some_and(|running| running.raft.status().phase == Phase::Running)
     }
 
     /// Whether a member's process is there.
@@ -158,7 +291,7 @@ impl Cluster {
         let parts = Parts {
             name: MemberName::new(name(member)).expect("a short name"),
             url: format!("http://{}", name(member)),
-            initial_cluster: initial_cluster(),
+            beginning: self.beginning(member),
             timing: timing(),
             snapshots: snapshots(&mut rng),
             volume: Arc::new(volume.clone()),
@@ -167,8 +300,13 @@ impl Cluster {
             hub: hub.clone(),
             registry: registry.clone(),
         };
-        self.members()[member].process =
-            Some(Process { life: life.clone(), volume: volume.clone(), tasks: tasks.clone() });
+        self.members()[member].process = Some(Process {
+            life: life.clone(),
+            volume: volume.clone(),
+            tasks: tasks.clone(),
+            registry: registry.clone(),
+        });
+        self.wires.note_start(&name(member));
         let cluster = Arc::clone(self);
         drop(DeterministicRng::<TokioRuntime>::spawn(async move {
             let Some(started) = life.outlives(RaftHandle::start(parts, &tasks)).await else { return };
@@ -196,12 +334,35 @@ impl Cluster {
         }));
     }
 
-    /// A member's process has ended because it could not go on.
-    fn has_ended_itself(&self, member: usize, volume: &SimVolume, cause: &str) {
+    fn beginning(&self, member: usize) -> Beginning {
+        match self.begins {
+            Begins::Together => Beginning::Together(initial_cluster()),
+            Begins::Alone => Beginning::Registered {
+                registry: self.registry.door(member),
+                address: address(member),
+                founder: MemberName::new(name(0)).expect("a short name"),
+            },
+        }
+    }
+
+    /// A member's process has ended because it could not go on. One that was removed and is wanted again comes back, and sets the
+    /// volume of the one that it was aside.
+    fn has_ended_itself(self: &Arc<Self>, member: usize, volume: &SimVolume, cause: &str) {
+        let phase = self.running(member).map(|running| running.raft.status().phase.clone());
+        if matches!(&phase, Some(Phase::Stopped(why)) if why.contains("wants a member of its name again")) {
+            self.end(member, Loss::Process);
+            self.count(|counts| counts.removed_and_wanted_again += 1);
+            return self.boot(member);
+        }
         if volume.has_failed() {
             self.count(|counts| counts.stopped_by_a_failed_sync += 1);
+        } else if matches!(&phase, Some(Phase::Stopped(why)) if why.contains("was removed from cluster")) {
+            // Its next process sets aside what is on its disk, and joins as a new member.
+            self.count(|counts| counts.volumes_set_aside += 1);
+            self.end(member, Loss::Process);
+            self.wires.forget_vote(&name(member));
+            return self.boot(member);
         } else {
-            let phase = self.running(member).map(|running| running.raft.status().phase.clone());
             let text = format!("member {member} has ended without its disk's fault: {cause}, {phase:?}");
             self.violations.add(Check::Survival, text);
         }
@@ -211,8 +372,11 @@ impl Cluster {
     /// Ends a member at once.
     pub fn end(&self, member: usize, loss: Loss) {
         self.members()[member].running = None;
-        let Some(Process { life, volume, tasks }) = self.members()[member].process.take() else { return };
+        let Some(process) = self.members()[member].process.take() else { return };
+        self.count_failovers(&process.registry);
+        let Process { life, volume, tasks, .. } = process;
         life.end();
+        self.wires.note_end(&name(member), loss);
         tasks.abort();
         self.trace.note(format_args!("member {member} ends: {loss:?}"));
         if loss == Loss::Power {
@@ -223,6 +387,32 @@ impl Cluster {
                 counts.add_damage(damage);
             });
         }
+    }
+
+    /// Adds up what the members that are up have counted of fail-overs.
+    pub fn count_all_failovers(&self) {
+        let registries: Vec<_> =
+            self.members().iter().filter_map(|member| Some(member.process.as_ref()?.registry.clone())).collect();
+        registries.iter().for_each(|registry| self.count_failovers(registry));
+    }
+
+    fn count_failovers(&self, registry: &Registry) {
+        let families = registry.gather();
+        let read = |metric: &str, label: &str| {
+            let family = families.iter().find(|family| family.name() == metric)?;
+            let labelled = family.get_metric().iter().find(|one| one.get_label()[0].value() == label)?;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of a few")]
+            let count = labelled.get_counter().get_value() as u64;
+            Some(count)
+        };
+        let suspicions = |outcome| read("quorate_raft_suspicions_total", outcome).unwrap_or_default();
+        self.count(|counts| {
+            counts.fast_failovers += read("quorate_raft_leader_changes_total", "process-gone").unwrap_or_default();
+            counts.suspicions_gone += suspicions("gone");
+            counts.suspicions_alive += suspicions("alive");
+            counts.suspicions_unsure += suspicions("unsure");
+            counts.suspicions_outvoted += suspicions("outvoted");
+        });
     }
 
     /// Writes down everything that a member publishes.
@@ -245,6 +435,17 @@ impl Cluster {
                 cluster.violations.add(Check::VoteKept, text);
             }
         });
+        let (cluster, watched) = (Arc::clone(self), running.clone());
+        drop(DeterministicRng::<TokioRuntime>::spawn(async move { cluster.see_refusal(&watched).await }));
+        let (cluster, watched) = (Arc::clone(self), running.clone());
+        running.tasks.spawn("observer of the id", Exit::Normal, async move {
+            let mut changes = watched.raft.status_changes();
+            let Ok(status) = changes.wait_for(|status| status.member.is_some()).await.map(|status| status.clone())
+            else {
+                return;
+            };
+            cluster.note_id(&status);
+        });
         let (cluster, running) = (Arc::clone(self), running.clone());
         running.tasks.clone().spawn("observer of states", Exit::Fatal, async move {
             let mut states = running.raft.state_changes();
@@ -253,6 +454,34 @@ impl Cluster {
                 cluster.ledger.show(running.number, &state);
             }
         });
+    }
+
+    /// When a member is refused, somebody does what it says, if it has said so for good reason.
+    async fn see_refusal(self: &Arc<Self>, running: &Running) {
+        let mut changes = running.raft.status_changes();
+        let refused = changes.wait_for(|status| matches!(status.phase, Phase::Refused(_)));
+        let Some(Ok(status)) = running.life.outlives(refused).await.map(|status| status.map(|status| status.clone()))
+        else {
+            return;
+        };
+        if !self.members()[running.number].is_put_back {
+            let text = format!("member {} is refused on its own volume: {:?}", running.number, status.phase);
+            return self.violations.add(Check::Survival, text);
+        }
+        self.count(|counts| counts.copies_refused += 1);
+        if running.life.outlives(sleep(Duration::from_millis(500))).await.is_some() {
+            self.empty(running.number);
+            self.boot(running.number);
+        }
+    }
+
+    fn note_id(&self, status: &RaftStatus) {
+        let (Some(member), incarnation) = (status.member, status.incarnation.to_string()) else { return };
+        let first = self.ids.lock().unwrap().entry(member).or_insert_with(|| incarnation.clone()).clone();
+        if first != incarnation {
+            let text = format!("{} has id {member} with volume {incarnation}, and so had {first}", status.name);
+            self.violations.add(Check::IdOnce, text);
+        }
     }
 
     async fn follow(&self, running: &Running, hub: &Hub, filter: Filter) {
@@ -283,10 +512,13 @@ async fn end_of(mut failures: Failures) -> String {
     format!("task {}: {}", failure.task, failure.cause)
 }
 
-fn initial_cluster() -> BTreeMap<MemberName, String> {
-    (0..SIZE)
-        .map(|member| (MemberName::new(name(member)).expect("a short name"), format!("{}:1", name(member))))
-        .collect()
+/// Every member, with the address of its member port.
+pub fn initial_cluster() -> BTreeMap<MemberName, String> {
+    (0..SIZE).map(|member| (MemberName::new(name(member)).expect("a short name"), address(member))).collect()
+}
+
+fn address(member: usize) -> String {
+    format!("{}:1", name(member))
 }
 
 /// Short, so that much happens in a run.
@@ -295,6 +527,7 @@ fn timing() -> Timing {
         heartbeat: Duration::from_millis(50),
         election_min: Duration::from_millis(150),
         election_max: Duration::from_millis(300),
+        fast_failover: FastFailover::On,
     }
 }
 

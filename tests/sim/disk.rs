@@ -112,6 +112,14 @@ impl Disk {
         directory.unsynced.clear();
     }
 
+    /// Another disk with what is on this one now, as if its power had gone off after everything was written.
+    pub fn copy(&self) -> Self {
+        let directory = self.directory.lock().unwrap();
+        let names: Names = directory.present.iter().map(|(name, file)| (name.clone(), file.copy())).collect();
+        let copy = Directory { present: names.clone(), durable: names, unsynced: Vec::new() };
+        Self { directory: Arc::new(Mutex::new(copy)) }
+    }
+
     /// The power goes off and on again.
     pub fn lose_power(&self, rng: &mut SmallRng) -> Damage {
         let mut directory = self.directory.lock().unwrap();
@@ -191,6 +199,12 @@ impl File {
         let mut content = self.content.lock().unwrap();
         content.durable_length = content.bytes.len();
         content.unsynced.clear();
+    }
+
+    fn copy(&self) -> Self {
+        let bytes = self.content.lock().unwrap().bytes.clone();
+        let content = Content { durable_length: bytes.len(), bytes, unsynced: BTreeMap::new() };
+        Self { content: Arc::new(Mutex::new(content)) }
     }
 
     /// A sync that failed: the system forgets that these sectors were to be written, and some never reach the disk.

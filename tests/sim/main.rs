@@ -14,10 +14,14 @@ mod clock;
 mod cluster;
 mod counts;
 mod disk;
+mod evidence;
+mod failover;
+mod growth;
 mod ledger;
 mod life;
 mod nemesis;
 mod network;
+mod registry;
 mod run;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]

@@ -9,8 +9,12 @@ use rand::rngs::SmallRng;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, Loss, Running, name};
+use crate::evidence::Deceit;
 use crate::network::Weather;
 use crate::volume::DiskFault;
+
+/// Until then it is known what becomes of a copy of a disk that was put back.
+const KNOWN: Duration = Duration::from_secs(10);
 
 /// What goes on in one run.
 pub struct Nemesis {
@@ -36,14 +40,22 @@ impl Nemesis {
         while Instant::now() < end {
             sleep(self.pause.mul_f64(self.rng.random_range(0.05..1.0))).await;
             self.revive();
+            if self.rng.random_bool(0.1) {
+                self.cluster.copy(self.rng.random_range(0..self.cluster.size()));
+            }
             match self.rng.random_range(0..100) {
                 0..10 => self.end_one(),
                 10..32 => self.harm_a_disk(),
                 32..34 => self.end_all(),
                 34..52 => self.split(),
-                52..70 => self.cluster.wires.mend(),
+                52..66 => self.cluster.wires.mend(),
+                66..70 => self.deceive(),
                 70..80 => self.change_weather(),
-                80..92 => self.transfer().await,
+                80..91 => self.transfer().await,
+                91..94 => self.empty_a_volume(),
+                94..96 => self.cluster.registry().set_away(self.rng.random_bool(0.5)),
+                96..98 => self.put_a_copy_back().await,
+                98..100 => self.break_connections(),
                 _ => {}
             }
         }
@@ -54,6 +66,8 @@ impl Nemesis {
         self.cluster.trace.note(format_args!("peace"));
         self.cluster.wires.mend();
         self.cluster.wires.set_weather(Weather::FAIR);
+        self.cluster.wires.deceive(Deceit::default());
+        self.cluster.registry().set_away(false);
         for volume in (0..self.cluster.size()).filter_map(|member| self.cluster.volume(member)) {
             volume.spare();
         }
@@ -63,7 +77,7 @@ impl Nemesis {
 
     /// Starts whoever has been down for long enough, and says when the others will.
     fn revive(&mut self) {
-        for member in 0..self.cluster.size() {
+        for member in 0..self.cluster.scale() {
             if self.cluster.is_up(member) {
                 self.starts[member] = None;
                 continue;
@@ -113,6 +127,28 @@ impl Nemesis {
         self.cluster.end(victim.number, loss);
     }
 
+    /// Takes the volume of one member away, and with it all that the member knew, unless another one is on its way back.
+    fn empty_a_volume(&mut self) {
+        let Some(victim) = self.victim().filter(|_| self.cluster.can_do_without_a_volume()) else { return };
+        self.cluster.empty(victim.number);
+    }
+
+    /// Puts a copy back that was made of a member's disk, and lets nothing else fail until it is known what becomes of it: one of
+    /// three may fail, and this is one.
+    async fn put_a_copy_back(&mut self) {
+        let Some(victim) = self.victim().filter(|_| self.cluster.is_whole()) else { return };
+        self.cluster.wires.mend();
+        for volume in (0..self.cluster.size()).filter_map(|member| self.cluster.volume(member)) {
+            volume.spare();
+        }
+        if self.cluster.put_back(victim.number) {
+            let until = Instant::now() + KNOWN;
+            while Instant::now() < until && !self.cluster.takes_part(victim.number) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
     /// Arms a disk, so that its member ends or fails in the middle of something.
     fn harm_a_disk(&mut self) {
         let victim = self.victim();
@@ -157,6 +193,25 @@ impl Nemesis {
             hurried: self.rng.random_range(0.0..0.5),
         };
         self.cluster.wires.set_weather(weather);
+    }
+
+    /// Lets members see the end of others that live, or hides the end of those that do not; or makes all that they see true.
+    fn deceive(&mut self) {
+        let lies = if self.rng.random_bool(0.6) { self.rng.random_range(0.1..1.0) } else { 0.0 };
+        let proxied = (0..self.cluster.size()).filter(|_| self.rng.random_bool(0.3)).map(name).collect();
+        let deceit = Deceit { lies, proxied };
+        self.cluster.trace.note(format_args!("{deceit:?}"));
+        self.cluster.count(|counts| counts.deceits += 1);
+        self.cluster.wires.deceive(deceit);
+        // Otherwise nobody would look.
+        self.break_connections();
+    }
+
+    /// Breaks the connections to a member that lives.
+    fn break_connections(&mut self) {
+        if let Some(victim) = self.victim() {
+            self.cluster.wires.break_connections(&name(victim.number));
+        }
     }
 
     /// Asks for another Raft leader.

@@ -1,6 +1,9 @@
 //! The seam for the wire, in the simulator: whole messages that are delayed, lost, doubled, that overtake each other, and
 //! that partitions swallow, also in one direction only.
 //!
+//! A process that is killed breaks its connections, and whoever waits on one learns of it at once, unless the wire is cut; a host
+//! that loses its power is only silent. What a look at a member meets is in `evidence.rs`.
+//!
 //! The wires also remember every vote that they saw given: it must be there after a power loss.
 //!
 //! It is as bad as the contract of [`Network`] allows, and no worse: only Raft's own traffic is doubled, as by an old
@@ -18,17 +21,22 @@ use openraft_rt::deterministic_rng::DeterministicRng;
 use openraft_rt_tokio::TokioRuntime;
 use quorate::encoding::{Reader, Value};
 use quorate::raft::transport::hello::recognize;
-use quorate::raft::transport::{Hello, Inbox, Introduction, Lane, Network, NetworkError, Peer};
+use quorate::raft::transport::{Hello, Inbox, Introduction, Lane, Network, NetworkError, Peer, Probe};
 use quorate::tasks::{Exit, Tasks};
 use quorate::types::Term;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::cluster::Loss;
 use crate::counts::counters;
+use crate::evidence::{Deceit, Evidence, Meets};
 use crate::life::Life;
 use crate::trace::Trace;
+
+/// After so long a silent connection counts as broken, as it does over TCP: a caller that has more patience learns of it.
+const SILENCE: Duration = Duration::from_secs(8);
 
 /// The wires between all members. Clones share them.
 #[derive(Clone)]
@@ -47,6 +55,9 @@ struct Inner {
     busy: BTreeMap<(String, String, Lane), Instant>,
     /// The greatest term in which each member has given its vote.
     votes: BTreeMap<String, u64>,
+    evidence: Evidence,
+    /// For each member, tells the calls to it on the control lane that their connections have broken.
+    breaks: BTreeMap<String, Arc<Notify>>,
     counts: MessageCounts,
 }
 
@@ -85,6 +96,13 @@ counters! {
         messages_overtaking,
         messages_of_snapshots,
         votes_given,
+        connections_broken,
+        connections_ended_with_a_process,
+        looks_answered,
+        looks_refused,
+        looks_refused_for_a_living_member,
+        looks_met_by_something_mute,
+        looks_met_by_nobody,
     }
 }
 
@@ -104,6 +122,8 @@ impl Wires {
             members: BTreeMap::new(),
             busy: BTreeMap::new(),
             votes: BTreeMap::new(),
+            evidence: Evidence::default(),
+            breaks: BTreeMap::new(),
             counts: MessageCounts::default(),
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -126,6 +146,38 @@ impl Wires {
     /// The greatest term in which a member has given its vote.
     pub fn vote_of(&self, name: &str) -> Term {
         Term::new(self.inner().votes.get(name).copied().unwrap_or_default())
+    }
+
+    /// A member has lost its volume: whatever comes back under its name has never voted.
+    pub fn forget_vote(&self, name: &str) {
+        self.inner().votes.remove(name);
+    }
+
+    /// Something else is wrong with what members see of one another, from now on.
+    pub fn deceive(&self, deceit: Deceit) {
+        self.inner().evidence.deceive(deceit);
+    }
+
+    /// Breaks the connections to a member on the control lane.
+    pub fn break_connections(&self, to: &str) {
+        let mut inner = self.inner();
+        inner.trace.note(format_args!("connections to {to} break"));
+        inner.counts.connections_broken += 1;
+        inner.breaking(to).notify_waiters();
+    }
+
+    /// A member's process has ended, or its host with it.
+    pub fn note_end(&self, name: &str, loss: Loss) {
+        let Inner { evidence, rng, .. } = &mut *self.inner();
+        match loss {
+            Loss::Power => evidence.set_dark(name, true),
+            Loss::Process => evidence.set_closing(name, rng),
+        }
+    }
+
+    /// A member's host has power again.
+    pub fn note_start(&self, name: &str) {
+        self.inner().evidence.set_dark(name, false);
     }
 
     pub fn counts(&self) -> MessageCounts {
@@ -172,6 +224,30 @@ impl Inner {
         Some(Duration::from_micros(self.rng.random_range(100..200_000)))
     }
 
+    fn breaking(&mut self, to: &str) -> Arc<Notify> {
+        Arc::clone(self.breaks.entry(to.to_owned()).or_default())
+    }
+
+    /// Draws what a look at `to` meets, and when that is known.
+    fn look(&mut self, from: &str, to: &str) -> (Meets, Fate) {
+        let is_up = self.end(to).is_some();
+        let Self { evidence, rng, .. } = self;
+        let meets = evidence.meets(to, is_up, rng);
+        (meets, self.fate(to, from, Lane::Control))
+    }
+
+    fn note_look(&mut self, from: &str, to: &str, probe: &Probe, meets: Meets) {
+        self.trace.note(format_args!("{from} looks at {to}, meets {meets:?}: {probe:?}"));
+        let counter = match (probe, meets) {
+            (Probe::Answered(_), _) => &mut self.counts.looks_answered,
+            (Probe::Refused, Meets::Liar) => &mut self.counts.looks_refused_for_a_living_member,
+            (Probe::Refused, _) => &mut self.counts.looks_refused,
+            (Probe::Mute, _) => &mut self.counts.looks_met_by_something_mute,
+            (Probe::Nothing, _) => &mut self.counts.looks_met_by_nobody,
+        };
+        *counter += 1;
+    }
+
     fn note_vote(&mut self, name: String, term: u64) {
         self.counts.votes_given += 1;
         let greatest = self.votes.entry(name).or_default();
@@ -212,19 +288,42 @@ impl Network for SimNetwork {
     ) -> BoxFuture<'static, Result<Bytes, NetworkError>> {
         let (reply, answered) = oneshot::channel();
         let message = Message { from: self.name.clone(), peer: peer.clone(), lane, wires: self.wires.clone() };
-        let peer = peer.name().to_owned();
+        let breaking = self.wires.inner().breaking(peer.name());
+        let (peer, sent) = (peer.name().to_owned(), Instant::now());
         Box::pin(async move {
             // From here on it goes its way, whether or not the caller goes on waiting.
             drop(DeterministicRng::<TokioRuntime>::spawn(message.travel(request, reply)));
+            let answered = async {
+                tokio::select! {
+                    biased;
+                    answered = answered => answered,
+                    () = breaking.notified(), if lane == Lane::Control => Ok(Err(broken(&peer))),
+                }
+            };
             match timeout_at(deadline, answered).await {
                 Ok(Ok(result)) => return result,
-                // The request or its reply has vanished, and nobody tells the caller.
-                Ok(Err(_)) => sleep_until(deadline).await,
+                // The request or its reply has vanished with its connection, whose silence tells the caller in the end.
+                Ok(Err(_)) => sleep_until(deadline.min(sent + SILENCE)).await,
                 Err(_) => {}
             }
             Err(NetworkError::Lost { peer, cause: "the deadline has passed".to_owned() })
         })
     }
+
+    fn probe(&self, peer: &Peer, question: Bytes, deadline: Instant) -> BoxFuture<'static, Probe> {
+        let message =
+            Message { from: self.name.clone(), peer: peer.clone(), lane: Lane::Control, wires: self.wires.clone() };
+        Box::pin(async move {
+            let (probe, meets) =
+                timeout_at(deadline, message.look(question)).await.unwrap_or((Probe::Nothing, Meets::Nobody));
+            message.wires.inner().note_look(&message.from, message.peer.name(), &probe, meets);
+            probe
+        })
+    }
+}
+
+fn broken(peer: &str) -> NetworkError {
+    NetworkError::Lost { peer: peer.to_owned(), cause: "the connection broke".to_owned() }
 }
 
 /// One request on its way.
@@ -258,18 +357,55 @@ impl Message {
                 return;
             }
         };
-        let Ok(answer) = self.deliver(&receiver, caller, request).await else { return };
+        let answer = match self.deliver(&receiver, caller, request).await {
+            Ok(answer) => Ok(answer),
+            // The receiver has ended, and its host says so, if it can.
+            Err(_) if self.wires.inner().evidence.is_dark(to) => return,
+            Err(_) => {
+                self.wires.inner().counts.connections_ended_with_a_process += 1;
+                Err(broken(to))
+            }
+        };
         let fate = self.wires.inner().fate(to, &self.from, self.lane);
         let Fate::Arrives(at) = fate else { return };
         sleep_until(at).await;
-        drop(reply.send(Ok(answer)));
+        drop(reply.send(answer));
+    }
+
+    /// Looks whether the receiver is there, and says what was met.
+    async fn look(&self, question: Bytes) -> (Probe, Meets) {
+        let to = self.peer.name();
+        let there = self.wires.inner().fate(&self.from, to, self.lane);
+        let Fate::Arrives(at) = there else { return std::future::pending().await };
+        sleep_until(at).await;
+        let (meets, back) = self.wires.inner().look(&self.from, to);
+        let (sender, receiver) = {
+            let inner = self.wires.inner();
+            (inner.end(&self.from), inner.end(to))
+        };
+        let probe = match (meets, sender.zip(receiver)) {
+            (Meets::Nobody, _) => return std::future::pending().await,
+            (Meets::Host | Meets::Liar, _) => Probe::Refused,
+            (Meets::Process, Some((sender, receiver))) => match self.introduce(&sender, &receiver) {
+                Ok(caller) => self.deliver(&receiver, caller, question).await.map_or(Probe::Nothing, Probe::Answered),
+                Err(_) => Probe::Nothing,
+            },
+            (Meets::Process, None) => Probe::Nothing,
+            (Meets::Something, _) => Probe::Mute,
+        };
+        let Fate::Arrives(at) = back else { return std::future::pending().await };
+        sleep_until(at).await;
+        (probe, meets)
     }
 
     /// What both ends check when a connection is made.
     fn introduce(&self, sender: &End, receiver: &End) -> Result<Arc<Introduction>, NetworkError> {
         let own = sender.inbox.introduction();
         let hello = Hello::new(own.clone(), &self.peer, self.lane);
-        let checked = receiver.inbox.welcome(&hello).and_then(|answered| recognize(&own, &self.peer, &answered));
+        let checked = receiver.inbox.welcome(&hello).and_then(|answered| {
+            recognize(&own, &self.peer, &answered)?;
+            sender.inbox.identify(&answered)
+        });
         checked.map(|()| Arc::new(own)).map_err(|refusal| self.not_sent(&refusal.text))
     }
 

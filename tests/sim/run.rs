@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::candidate::Candidate;
 use crate::client::{Client, do_duties};
-use crate::cluster::{Cluster, Running};
+use crate::cluster::{Begins, Cluster, Running};
 use crate::counts::Counts;
+use crate::growth::resize;
 use crate::life::Life;
 use crate::nemesis::Nemesis;
 use crate::network::MessageCounts;
@@ -58,8 +59,12 @@ async fn simulate(seed: u64, print: bool) -> Report {
     let mut rng = SmallRng::seed_from_u64(seed);
     let trace = Trace::new(print);
     let cluster = Cluster::new(&mut rng, &trace);
-    for member in 0..cluster.size() {
+    for member in 0..cluster.scale() {
         cluster.boot(member);
+    }
+    if cluster.begins() == Begins::Alone {
+        let resizing = resize(Arc::clone(&cluster), Instant::now() + RAGE, SmallRng::from_rng(&mut rng));
+        drop(DeterministicRng::<TokioRuntime>::spawn(resizing));
     }
     if rng.random_bool(0.7) {
         // In the other runs the cluster is founded under fire.
@@ -110,6 +115,19 @@ async fn settle(cluster: &Cluster) {
             }
             sleep(Duration::from_millis(20)).await;
         }
+    }
+    while !cluster.is_whole() {
+        if Instant::now() > deadline {
+            let status = |running: &Running| {
+                let status = running.raft.status();
+                (status.member, status.voters.keys().copied().collect::<Vec<_>>(), status.membership)
+            };
+            let seen: Vec<_> = cluster.all_running().iter().map(status).collect();
+            return cluster
+                .violations
+                .add(Check::Liveness, format!("the membership is {seen:?} {RECOVERY:?} after peace"));
+        }
+        sleep(Duration::from_millis(20)).await;
     }
     while !have_applied_the_same(&cluster.all_running()) {
         if Instant::now() > deadline {
@@ -169,10 +187,14 @@ fn report(cluster: &Cluster) -> Report {
     for operation in &operations {
         cluster.trace.note(format_args!("{operation:?}"));
     }
+    cluster.count_all_failovers();
     let mut counts = cluster.counts();
     counts.operations = operations.len() as u64;
     counts.unknown_operations = operations.iter().filter(|operation| operation.returned.is_none()).count() as u64;
     counts.reigns = cluster.reigns.count();
+    counts.founded_alone = u64::from(cluster.begins() == Begins::Alone);
+    counts.ids_given_later = cluster.ids_given().saturating_sub(cluster.size() as u64);
+    counts.registry_errors = cluster.registry().errors();
     counts.events = cluster.trace.events();
     cluster.ledger.count(&mut counts);
     Report {

@@ -32,6 +32,8 @@ pub enum Check {
     Kept,
     /// A duty's command takes effect only while its leadership is the newest.
     DutyInItsLeadership,
+    /// A member id belongs to one volume, and to no other one ever.
+    IdOnce,
     /// A member ends only when its disk fails, and comes back from whatever a power loss leaves.
     Survival,
     /// Once nothing fails any more, the cluster serves again.
@@ -54,6 +56,7 @@ impl fmt::Display for Check {
             Self::TokenOrder => "token-order",
             Self::Kept => "kept",
             Self::DutyInItsLeadership => "duty-in-its-leadership",
+            Self::IdOnce => "id-once",
             Self::Survival => "survival",
             Self::Liveness => "liveness",
         })

@@ -182,7 +182,28 @@ impl Volume for SimVolume {
 
     fn names(&self) -> io::Result<Vec<String>> {
         self.shared.alive()?;
-        Ok(self.shared.disk.names())
+        Ok(self.shared.disk.names().into_iter().filter(|name| !name.contains('/')).collect())
+    }
+
+    fn set_aside(&self, name: &str, directory: &str) -> io::Result<()> {
+        self.rename(name, &format!("{directory}/{name}"))?;
+        self.sync_directory()
+    }
+
+    fn directories(&self) -> io::Result<Vec<String>> {
+        self.shared.alive()?;
+        let names = self.shared.disk.names();
+        let mut names: Vec<_> = names.iter().filter_map(|name| Some(name.split_once('/')?.0.to_owned())).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn remove_directory(&self, directory: &str) -> io::Result<()> {
+        self.shared.alive()?;
+        for name in self.shared.disk.names().iter().filter(|name| name.starts_with(&format!("{directory}/"))) {
+            self.shared.disk.remove(name);
+        }
+        Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {

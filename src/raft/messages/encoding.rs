@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use super::{DigestSample, Reply, Request, StatusReply};
+use super::{DigestSample, Join, Reply, Request, StatusReply};
 use crate::encoding::{Decode, DecodeError, Encode, Reader, Writer, fields, required};
 use crate::machine::Digest;
+use crate::raft::belonging::Belonging;
 use crate::raft::codec::Wire;
+use crate::raft::failover::{Account, Sight};
 use crate::raft::founding::Stage;
 use crate::raft::status::RaftRole;
 use crate::raft::{TransferError, Unavailable};
 use crate::types::{LogIndex, MemberId, SessionId, Term};
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -33,9 +35,12 @@ impl Encode for Request {
                 writer.bytes(3, bytes);
             }),
             Self::EndSnapshot { transfer } => writer.nested(7, |writer| writer.number(1, *transfer)),
-            Self::Propose { command, patience } => writer.nested(8, |writer| {
+            Self::Propose { command, patience, alive } => writer.nested(8, |writer| {
                 writer.bytes(1, command);
                 writer.number(2, millis(*patience));
+                if let Some(session) = alive {
+                    writer.number(3, session.get());
+                }
             }),
             Self::ReadIndex { patience, sessions } => writer.nested(9, |writer| {
                 writer.number(1, millis(*patience));
@@ -51,6 +56,13 @@ impl Encode for Request {
             Self::Introduce => writer.nested(12, |_| {}),
             Self::Assign(assignment) => writer.message(13, assignment),
             Self::Diverged(sample) => writer.message(14, sample),
+            Self::Join(join) => writer.message(15, join),
+            Self::WouldLead => writer.nested(18, |_| {}),
+            Self::Belonging => writer.nested(19, |_| {}),
+            Self::Stand(stand) => writer.message(16, stand),
+            Self::Report(text) => writer.text(17, text),
+            Self::Hold { patience } => writer.nested(20, |writer| writer.number(1, millis(*patience))),
+            Self::Look { vote } => writer.nested(21, |writer| writer.message(1, &Wire(*vote))),
         }
     }
 }
@@ -85,8 +97,9 @@ impl Decode for Request {
             }
             8 => {
                 let mut reader = Reader::new(value.bytes()?);
-                fields!(reader => 1 command: bytes, 2 patience: number);
-                Self::Propose { command: required(command, "command")?, patience: patience_of(patience)? }
+                fields!(reader => 1 command: bytes, 2 patience: number, 3 alive: number);
+                let (command, patience) = (required(command, "command")?, patience_of(patience)?);
+                Self::Propose { command, patience, alive: alive.map(SessionId::new) }
             }
             9 => {
                 let mut reader = Reader::new(value.bytes()?);
@@ -109,12 +122,28 @@ impl Decode for Request {
             12 => Self::Introduce,
             13 => Self::Assign(value.message()?),
             14 => Self::Diverged(value.message()?),
+            15 => Self::Join(value.message()?),
+            18 => Self::WouldLead,
+            19 => Self::Belonging,
+            16 => Self::Stand(value.message()?),
+            17 => Self::Report(value.text()?),
+            20 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 patience: number);
+                Self::Hold { patience: patience_of(patience)? }
+            }
+            21 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 vote: message);
+                let Wire(vote) = required(vote, "vote")?;
+                Self::Look { vote }
+            }
             other => return Err(DecodeError::unknown("request", u64::from(other))),
         })
     }
 }
 
-fn patience_of(millis: Option<u64>) -> Result<Duration, DecodeError> {
+pub(super) fn patience_of(millis: Option<u64>) -> Result<Duration, DecodeError> {
     Ok(Duration::from_millis(required(millis, "patience")?))
 }
 
@@ -151,6 +180,17 @@ impl Encode for Reply {
             }),
             Self::Done => writer.nested(15, |_| {}),
             Self::Refused(text) => writer.text(16, text),
+            Self::Seated { member } => writer.nested(17, |writer| writer.number(1, member.get())),
+            Self::Belonging(belonging) => writer.nested(19, |writer| {
+                let belonging = match belonging {
+                    Belonging::Member => 1,
+                    Belonging::Removed => 2,
+                    Belonging::Wanted => 3,
+                };
+                writer.number(1, belonging);
+            }),
+            Self::Vouched(vouched) => writer.message(18, vouched),
+            Self::Account(account) => writer.message(20, account),
         }
     }
 }
@@ -209,6 +249,23 @@ impl Decode for Reply {
             }
             15 => Self::Done,
             16 => Self::Refused(value.text()?),
+            17 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 member: number);
+                Self::Seated { member: MemberId::new(required(member, "member")?) }
+            }
+            19 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 belonging: number);
+                Self::Belonging(match required(belonging, "belonging")? {
+                    1 => Belonging::Member,
+                    2 => Belonging::Removed,
+                    3 => Belonging::Wanted,
+                    other => return Err(DecodeError::unknown("belonging", other)),
+                })
+            }
+            18 => Self::Vouched(value.message()?),
+            20 => Self::Account(value.message()?),
             other => return Err(DecodeError::unknown("reply", u64::from(other))),
         })
     }
@@ -216,6 +273,10 @@ impl Decode for Reply {
 
 impl Encode for Unavailable {
     fn encode(&self, writer: &mut Writer) {
+        if let Self::NoRoom { free, total } = self {
+            writer.number(3, *free);
+            writer.number(4, *total);
+        }
         let (kind, text) = match self {
             Self::NoRaftLeader => (1, None),
             Self::Timeout => (2, None),
@@ -224,6 +285,7 @@ impl Encode for Unavailable {
             Self::Overloaded => (5, None),
             Self::Stopping => (6, None),
             Self::Failed(text) => (7, Some(text)),
+            Self::NoRoom { .. } => (8, None),
         };
         writer.number(1, kind);
         if let Some(text) = text {
@@ -234,7 +296,7 @@ impl Encode for Unavailable {
 
 impl Decode for Unavailable {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        fields!(reader => 1 kind: number, 2 text: text);
+        fields!(reader => 1 kind: number, 2 text: text, 3 free: number, 4 total: number);
         let text = text.unwrap_or_default();
         Ok(match required(kind, "kind")? {
             1 => Self::NoRaftLeader,
@@ -244,6 +306,7 @@ impl Decode for Unavailable {
             5 => Self::Overloaded,
             6 => Self::Stopping,
             7 => Self::Failed(text),
+            8 => Self::NoRoom { free: required(free, "free")?, total: required(total, "total")? },
             other => return Err(DecodeError::unknown("cause", other)),
         })
     }
@@ -271,6 +334,23 @@ impl Decode for TransferError {
     }
 }
 
+impl Encode for Join {
+    fn encode(&self, writer: &mut Writer) {
+        writer.text(1, self.cluster.as_str());
+        writer.message(2, &self.record);
+        writer.text(3, &self.address);
+        writer.number(4, millis(self.patience));
+    }
+}
+
+impl Decode for Join {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 cluster: parse, 2 record: message, 3 address: text, 4 patience: number);
+        let (cluster, record) = (required(cluster, "cluster")?, required(record, "record")?);
+        Ok(Self { cluster, record, address: required(address, "address")?, patience: patience_of(patience)? })
+    }
+}
+
 impl Encode for StatusReply {
     fn encode(&self, writer: &mut Writer) {
         let role = match self.role {
@@ -290,12 +370,16 @@ impl Encode for StatusReply {
         for sample in &self.digests {
             writer.message(5, sample);
         }
+        if self.ails {
+            writer.number(6, 1);
+        }
     }
 }
 
 impl Decode for StatusReply {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let (mut role, mut term, mut last_log, mut applied, mut digests) = (None, None, None, None, Vec::new());
+        let mut ails = false;
         while let Some((field, value)) = reader.field()? {
             match field {
                 1 => {
@@ -311,10 +395,40 @@ impl Decode for StatusReply {
                 3 => last_log = Some(LogIndex::new(value.number()?)),
                 4 => applied = Some(LogIndex::new(value.number()?)),
                 5 => digests.push(value.message()?),
+                6 => ails = value.flag()?,
                 _ => {}
             }
         }
-        Ok(Self { role: required(role, "role")?, term: required(term, "term")?, last_log, applied, digests })
+        Ok(Self { role: required(role, "role")?, term: required(term, "term")?, last_log, applied, digests, ails })
+    }
+}
+
+impl Encode for Account {
+    fn encode(&self, writer: &mut Writer) {
+        let sight = match self.sight {
+            Sight::Dead => 1,
+            Sight::Alive => 2,
+            Sight::Unsure => 3,
+        };
+        writer.number(1, sight);
+        writer.message(2, &Wire(self.vote));
+        if let Some(last_log) = self.last_log {
+            writer.message(3, &Wire(last_log));
+        }
+    }
+}
+
+impl Decode for Account {
+    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        fields!(reader => 1 sight: number, 2 vote: message, 3 last_log: message);
+        let sight = match required(sight, "sight")? {
+            1 => Sight::Dead,
+            2 => Sight::Alive,
+            // What a later release says in finer words is no evidence for this one.
+            _ => Sight::Unsure,
+        };
+        let Wire(vote) = required(vote, "vote")?;
+        Ok(Self { sight, vote, last_log: last_log.map(|Wire(last_log)| last_log) })
     }
 }
 

@@ -4,6 +4,7 @@
 //! garbled. Numbers are never used again for another meaning; `tests/golden` holds the bytes of every release.
 
 mod encoding;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -16,14 +17,18 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 
+use super::belonging::Belonging;
+use super::failover::Account;
 use super::founding::{Assignment, Stage};
+use super::standing::Papers;
 use super::status::RaftRole;
-use super::transport::Introduction;
-use super::type_config::{SnapshotMeta, TypeConfig, Vote};
+use super::transport::{Introduction, Seat};
+use super::type_config::{LogId, SnapshotMeta, TypeConfig, Vote};
 use super::{TransferError, Unavailable};
 use crate::machine::Digest;
+use crate::machine::command::MemberRecord;
 use crate::machine::outcome::Answer;
-use crate::types::{LogIndex, MemberId, SessionId, Term};
+use crate::types::{ClusterId, Life, LogIndex, MemberId, SessionId, Term};
 
 /// What a member asks another.
 #[derive(Debug, Clone)]
@@ -35,6 +40,15 @@ pub(super) enum Request {
     PreVote(VoteRequest<TypeConfig>),
     /// The Raft leader makes way for another member.
     MakeWay(TransferLeaderRequest<TypeConfig>),
+
+    /// To be answered when that time is over: it keeps a connection, whose end is told at once.
+    Hold {
+        patience: Duration,
+    },
+    /// What the member sees of the process of the Raft leader that has this vote.
+    Look {
+        vote: Vote,
+    },
 
     /// A snapshot of so many bytes will come in parts; one that was coming before is dropped.
     BeginSnapshot {
@@ -52,10 +66,11 @@ pub(super) enum Request {
         transfer: u64,
     },
 
-    /// An encoded command for the Raft leader.
+    /// An encoded command for the Raft leader, and the session whose sign of life it is.
     Propose {
         command: Bytes,
         patience: Duration,
+        alive: Option<SessionId>,
     },
     /// From which log index on a state is fresh enough for a linearizable read that begins now; and a sign of life for
     /// sessions.
@@ -75,8 +90,19 @@ pub(super) enum Request {
     Introduce,
     /// The founder gives the member its place in the new cluster.
     Assign(Assignment),
+    /// A member-to-be asks for a place in a cluster that exists, itself or by a member that passes it on.
+    Join(Join),
     /// The state of most members at a log index, which the member's own contradicts.
     Diverged(DigestSample),
+    /// Whether the member would lead.
+    WouldLead,
+    /// Whether the member knows the one that asks as a member.
+    Belonging,
+    /// A member that has just started asks whether its volume is the newest of its own, itself or by a member that passes it
+    /// on.
+    Stand(Stand),
+    /// Why the member that sends this cannot take part, and what to do.
+    Report(String),
 }
 
 /// What a member answers.
@@ -86,6 +112,8 @@ pub(super) enum Reply {
     /// To a vote and a pre-vote.
     Voted(VoteResponse<TypeConfig>),
     MadeWay(TransferLeaderResponse<TypeConfig>),
+    /// What it sees of the Raft leader.
+    Account(Account),
 
     SnapshotBegun {
         transfer: u64,
@@ -116,7 +144,15 @@ pub(super) enum Reply {
         introduction: Introduction,
         stage: Stage,
     },
-    /// To an assignment that was stored, and to a digest that was taken note of.
+    /// The place of a member-to-be.
+    Seated {
+        member: MemberId,
+    },
+    Belonging(Belonging),
+    /// What is known of a member that has just started.
+    Vouched(Vouched),
+    /// To an assignment that was stored, to a digest or a report that was taken note of, to what was held, and of one that would
+    /// lead.
     Done,
     /// The request makes no sense to this member; the text says why.
     Refused(String),
@@ -129,6 +165,7 @@ impl fmt::Display for Reply {
             Self::Appended(_) => "the reply to an append",
             Self::Voted(_) => "the reply to a vote",
             Self::MadeWay(_) => "the reply to a transfer",
+            Self::Account(_) => "what it sees of the Raft leader",
             Self::SnapshotBegun { .. } | Self::SnapshotPartTaken | Self::SnapshotInstalled(_) => {
                 "the reply to a snapshot"
             }
@@ -137,12 +174,62 @@ impl fmt::Display for Reply {
             Self::Status(_) => "a status",
             Self::Transferred { .. } | Self::NotTransferred(_) => "the outcome of a transfer",
             Self::Introduced { .. } => "an introduction",
+            Self::Seated { .. } => "a place in the cluster",
+            Self::Belonging(_) => "whether this is a member",
+            Self::Vouched(_) => "what it knows of this member",
             Self::Done => "that it is done",
             Self::NotDone(cause) => return write!(f, "that it is not done: {cause}"),
             Self::Unknown(cause) => return write!(f, "that it is unknown whether it is done: {cause}"),
             Self::Refused(text) => return write!(f, "a refusal: {text}"),
         })
     }
+}
+
+/// Who wants to join, which cluster, and where others reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Join {
+    pub(super) cluster: ClusterId,
+    pub(super) record: MemberRecord,
+    /// `host:port` of its member port.
+    pub(super) address: String,
+    pub(super) patience: Duration,
+}
+
+/// Who has just started, and what it has on its volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stand {
+    pub(super) seat: Seat,
+    pub(super) record: MemberRecord,
+    /// The lives of the volume before the present one, as far as they may be the recorded one.
+    pub(super) before: Vec<Life>,
+    /// What it has found of its promises; `None` once it has run.
+    pub(super) papers: Option<Papers>,
+    pub(super) patience: Duration,
+}
+
+/// What is known of a member that has just started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Vouched {
+    /// Who says so; `None` when it is in no cluster.
+    pub(super) by: Option<Seat>,
+    /// Whether that one takes part in consensus itself.
+    pub(super) takes_part: bool,
+    /// Whether it has just heard of a Raft leader, or leads with a quorum.
+    pub(super) hears_leader: bool,
+    pub(super) verdict: Verdict,
+}
+
+/// What to make of a member that has just started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing is known against it.
+    Unknown,
+    /// The Raft leader knows it as a member, and the cluster has recorded its new life in this entry or before.
+    Confirmed { through: LogId },
+    /// The Raft leader, confirmed by a quorum, says that it was removed.
+    Removed,
+    /// It must not take part; the text says why, and what to do.
+    Refused(String),
 }
 
 /// What a member says of itself.
@@ -154,6 +241,8 @@ pub(super) struct StatusReply {
     pub(super) applied: Option<LogIndex>,
     /// Its newest digests, oldest first.
     pub(super) digests: Vec<DigestSample>,
+    /// Whether its disk or its processor is too slow for a Raft leader.
+    pub(super) ails: bool,
 }
 
 /// The digest of a member's state right after a log entry.

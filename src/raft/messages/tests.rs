@@ -8,12 +8,14 @@ use openraft::vote::RaftLeaderId;
 use super::*;
 use crate::encoding::{Decode, Encode};
 use crate::machine::outcome::{Effect, Origin, Rejection};
+use crate::raft::belonging::Belonging;
+use crate::raft::failover::Sight;
 use crate::raft::identity::{Identity, Place};
 use crate::raft::status::MemberNode;
 use crate::raft::tests::golden_file as file;
 use crate::raft::transport::{Hello, Lane, Peer, Refusal, RefusalCause, Seat};
 use crate::raft::type_config::{Entry, EntryPayload, LeaderId, LogId, Membership, Proposal, StoredMembership};
-use crate::types::{ClusterId, Incarnation, Leadership, MemberName, Revision};
+use crate::types::{FeatureLevel, Incarnation, Leadership, MemberName, Revision};
 
 fn vote(committed: bool) -> Vote {
     Vote { leader_id: LeaderId { term: 3, node_id: MemberId::new(2) }, committed }
@@ -40,6 +42,7 @@ fn introduction(seated: bool) -> Introduction {
         name: MemberName::new("b").unwrap(),
         incarnation: Incarnation::from_random(7),
         seat: seated.then_some(seat),
+        life: seated.then_some(Life { number: 9, token: 7 }),
     }
 }
 
@@ -47,6 +50,26 @@ fn assignment() -> Assignment {
     let seat = Seat { cluster: ClusterId::from_random(5), member: MemberId::new(2) };
     let roster = BTreeMap::from([(MemberId::new(1), node("a")), (MemberId::new(2), node("b"))]);
     Assignment { seat, founder: MemberId::new(1), roster }
+}
+
+fn join() -> Join {
+    let Introduction { name, incarnation, .. } = introduction(false);
+    let (url, version) = ("http://b:8080".to_owned(), "0.1.0".to_owned());
+    let record = MemberRecord { name, incarnation, url, version, features: FeatureLevel::new(1), life: None };
+    let (cluster, address) = (ClusterId::from_random(5), "b:7400".to_owned());
+    Join { cluster, record, address, patience: Duration::from_millis(1500) }
+}
+
+fn stand() -> Stand {
+    let (record, life) = (join().record, |number| Life { number, token: 7 });
+    let (record, before) = (MemberRecord { life: Some(life(9)), ..record }, vec![life(7), life(8)]);
+    let (seat, patience) = (assignment().seat, Duration::from_millis(700));
+    let papers = Some(Papers { vote: Some(vote(true)), last_log: Some(log_id(9)) });
+    Stand { seat, record, before, papers, patience }
+}
+
+fn vouched(verdict: Verdict) -> Reply {
+    Reply::Vouched(Vouched { by: Some(assignment().seat), takes_part: true, hears_leader: true, verdict })
 }
 
 fn sample() -> DigestSample {
@@ -85,7 +108,8 @@ fn requests() -> Vec<Request> {
         Request::BeginSnapshot { vote, meta, length: 300 },
         Request::SnapshotPart { transfer: 1, offset: 200, bytes: Bytes::from_static(b"part") },
         Request::EndSnapshot { transfer: 1 },
-        Request::Propose { command: Bytes::from_static(b"command"), patience },
+        Request::Propose { command: Bytes::from_static(b"command"), patience, alive: None },
+        Request::Propose { command: Bytes::from_static(b"claim"), patience, alive: Some(SessionId::new(3)) },
         Request::ReadIndex { patience, sessions: Vec::new() },
         Request::ReadIndex { patience, sessions: vec![SessionId::new(3), SessionId::new(70_000)] },
         Request::Status,
@@ -94,6 +118,14 @@ fn requests() -> Vec<Request> {
         Request::Introduce,
         Request::Assign(assignment()),
         Request::Diverged(sample()),
+        Request::Join(join()),
+        Request::WouldLead,
+        Request::Belonging,
+        Request::Stand(stand()),
+        Request::Stand(Stand { before: Vec::new(), papers: None, ..stand() }),
+        Request::Report("why".to_owned()),
+        Request::Hold { patience },
+        Request::Look { vote },
     ]
 }
 
@@ -122,17 +154,35 @@ fn replies() -> Vec<Reply> {
             last_log: Some(LogIndex::new(13)),
             applied: Some(index),
             digests: vec![sample(), sample()],
+            ails: false,
+        }),
+        Reply::Status(StatusReply {
+            role: RaftRole::Leader,
+            term: Term::new(3),
+            last_log: None,
+            applied: None,
+            digests: Vec::new(),
+            ails: true,
         }),
         Reply::Transferred { to: MemberId::new(2) },
         Reply::NotTransferred(TransferError::NotAVoter(MemberId::new(9))),
         Reply::NotTransferred(TransferError::NobodyElse),
         Reply::NotTransferred(TransferError::Unavailable(Unavailable::Timeout)),
         Reply::Done,
+        Reply::Vouched(Vouched { by: None, takes_part: false, hears_leader: false, verdict: Verdict::Unknown }),
+        vouched(Verdict::Confirmed { through: log_id(12) }),
+        vouched(Verdict::Removed),
+        vouched(Verdict::Refused("why".to_owned())),
+        Reply::Seated { member: MemberId::new(4) },
         Reply::Refused("why".to_owned()),
+        Reply::Account(Account { sight: Sight::Dead, vote: vote(true), last_log: Some(log_id(9)) }),
+        Reply::Account(Account { sight: Sight::Alive, vote: vote(true), last_log: None }),
+        Reply::Account(Account { sight: Sight::Unsure, vote: vote(false), last_log: None }),
     ];
     for stage in [Stage::Empty, Stage::Assigned, Stage::Founded] {
         replies.push(Reply::Introduced { introduction: introduction(stage != Stage::Empty), stage });
     }
+    replies.extend([Belonging::Member, Belonging::Removed, Belonging::Wanted].map(Reply::Belonging));
     let causes = [
         Unavailable::NoRaftLeader,
         Unavailable::Timeout,
@@ -141,6 +191,7 @@ fn replies() -> Vec<Reply> {
         Unavailable::Overloaded,
         Unavailable::Stopping,
         Unavailable::Failed("why".to_owned()),
+        Unavailable::NoRoom { free: 1, total: 20 },
     ];
     replies.extend(causes.clone().map(Reply::NotDone));
     replies.extend(causes.map(Reply::Unknown));
@@ -178,13 +229,17 @@ fn hellos_and_identities_have_the_bytes_of_every_release() {
         RefusalCause::Cluster,
         RefusalCause::Member,
         RefusalCause::Incarnation,
+        RefusalCause::Superseded,
         RefusalCause::Seat,
         RefusalCause::Stopping,
     ];
     agree("0.1/refusals.txt", causes.map(|cause| Refusal::new(cause, "why")).into());
-    let Introduction { name, incarnation, seat } = introduction(true);
-    let places = [Place::Nowhere, Place::Prepared(assignment()), Place::Done(seat.unwrap())];
-    let identity = |place| Identity { name: name.clone(), incarnation: incarnation.clone(), place };
+    let Introduction { name, incarnation, seat, life } = introduction(true);
+    let (seat, lives) = (seat.unwrap(), stand().before.into_iter().chain(life));
+    let places = [Place::Nowhere, Place::Prepared(assignment()), Place::Done(seat.clone()), Place::Retired(seat)];
+    let lives: Vec<_> = lives.collect();
+    let identity =
+        |place| Identity { name: name.clone(), incarnation: incarnation.clone(), place, lives: lives.clone() };
     agree("0.1/identities.txt", places.map(identity).into());
 }
 

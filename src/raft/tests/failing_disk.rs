@@ -11,9 +11,10 @@ use tokio::time::{Instant, timeout};
 
 use super::memory_volume::MemoryVolume;
 use crate::machine::command::{Action, Author, Command, KeyCondition};
-use crate::raft::transport::{Inbox, Lane, Network, NetworkError, Peer};
-use crate::raft::{Clock, Parts, Phase, ProposeError, RaftHandle, SnapshotThresholds, Unavailable};
-use crate::settings::Timing;
+use crate::raft::transport::{Inbox, Lane, Network, NetworkError, Peer, Probe};
+use crate::raft::volume::{Volume, tidy};
+use crate::raft::{Beginning, Clock, Parts, Phase, ProposeError, RaftHandle, SnapshotThresholds, Unavailable};
+use crate::settings::{FastFailover, Timing};
 use crate::tasks::{Failures, Tasks};
 use crate::types::{Key, MemberName, Timestamp};
 use crate::watch::{Hub, HubLimits};
@@ -27,6 +28,10 @@ impl Network for NobodyElse {
     fn call(&self, peer: &Peer, _: Lane, _: Bytes, _: Instant) -> BoxFuture<'static, Result<Bytes, NetworkError>> {
         let error = NetworkError::NotSent { peer: peer.name().to_owned(), cause: "there is nobody".to_owned() };
         Box::pin(async { Err(error) })
+    }
+
+    fn probe(&self, _: &Peer, _: Bytes, _: Instant) -> BoxFuture<'static, Probe> {
+        Box::pin(async { Probe::Nothing })
     }
 }
 
@@ -48,11 +53,12 @@ async fn alone(volume: MemoryVolume) -> (RaftHandle, Failures) {
     let parts = Parts {
         name: name.clone(),
         url: "http://solo.test".to_owned(),
-        initial_cluster: BTreeMap::from([(name, "solo:7400".to_owned())]),
+        beginning: Beginning::Together(BTreeMap::from([(name, "solo:7400".to_owned())])),
         timing: Timing {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(600),
+            fast_failover: FastFailover::On,
         },
         snapshots: SnapshotThresholds::default(),
         volume: Arc::new(volume),
@@ -72,6 +78,22 @@ fn put(key: &str) -> Command {
         only_if: KeyCondition::Always,
     };
     Command { at: Timestamp::from_millis(1), author: Author::Client(None), action }
+}
+
+/// The first thing that a start does with its volume is `tidy`.
+#[test]
+fn what_a_start_finds_on_its_volume_no_power_loss_takes_away() {
+    let lost = |start: fn(&MemoryVolume)| {
+        let volume = MemoryVolume::default();
+        volume.create("snapshot.unfinished").unwrap().sync().unwrap();
+        volume.rename("snapshot.unfinished", "snapshot").unwrap();
+        // The process was killed here, before the directory was synced, and is started again.
+        start(&volume);
+        let is_lost = |seed| !volume.after_power_loss(seed).names().unwrap().contains(&"snapshot".to_owned());
+        (0..20).filter(|seed| is_lost(*seed)).count()
+    };
+    assert_eq!(lost(|volume| tidy(volume).unwrap()), 0);
+    assert!(lost(|_| ()) > 0, "the power loss of this test takes nothing away");
 }
 
 #[tokio::test(start_paused = true)]

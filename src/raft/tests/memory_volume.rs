@@ -47,7 +47,7 @@ impl Disk {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct MemoryVolume(Arc<Mutex<Disk>>);
+pub(in crate::raft) struct MemoryVolume(Arc<Mutex<Disk>>);
 
 impl MemoryVolume {
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -55,7 +55,7 @@ impl MemoryVolume {
     }
 
     /// The power fails at the `count`th operation from now.
-    pub(super) fn fail_after(&self, count: u64) {
+    pub(in crate::raft) fn fail_after(&self, count: u64) {
         let mut disk = self.disk();
         disk.fails_at = Some(disk.operations + count);
     }
@@ -71,7 +71,7 @@ impl MemoryVolume {
     }
 
     /// What is found when the power is back: what was synced, and any part of the rest.
-    pub(super) fn after_power_loss(&self, seed: u64) -> Self {
+    pub(in crate::raft) fn after_power_loss(&self, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let disk = self.disk();
         let kept = [0.0, 0.1, 0.5, 0.9, 1.0][random.random_range(0..5)];
@@ -93,7 +93,7 @@ impl MemoryVolume {
     }
 
     /// The bytes of a file.
-    pub(super) fn bytes(&self, name: &str) -> Vec<u8> {
+    pub(in crate::raft) fn bytes(&self, name: &str) -> Vec<u8> {
         self.disk().files[name].lock().unwrap().now.clone()
     }
 
@@ -159,7 +159,26 @@ impl Volume for MemoryVolume {
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.disk().files.keys().cloned().collect())
+        Ok(self.disk().files.keys().filter(|name| !name.contains('/')).cloned().collect())
+    }
+
+    fn set_aside(&self, name: &str, directory: &str) -> io::Result<()> {
+        self.rename(name, &format!("{directory}/{name}"))?;
+        self.sync_directory()
+    }
+
+    fn directories(&self) -> io::Result<Vec<String>> {
+        let disk = self.disk();
+        let mut names: Vec<_> = disk.files.keys().filter_map(|name| Some(name.split_once('/')?.0.to_owned())).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn remove_directory(&self, directory: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.step()?;
+        disk.files.retain(|name, _| !name.starts_with(&format!("{directory}/")));
+        Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {

@@ -5,7 +5,7 @@ mod failing_disk;
 mod golden;
 #[path = "../../../tests/golden/file.rs"]
 pub(super) mod golden_file;
-mod memory_volume;
+pub(super) mod memory_volume;
 mod power_loss;
 mod reading;
 mod receiving;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use thiserror::Error;
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
@@ -22,7 +23,7 @@ use super::metrics::TransportMetrics;
 use super::reachability::Reachability;
 use super::tls::{Layer, Stream};
 use super::{Inbox, Lane, NetworkError, Peer};
-use crate::encoding::{Decode, Encode};
+use crate::encoding::{Decode, DecodeError, Encode};
 
 /// How long a line waits before it dials again: doubled after each failure between these bounds. The upper one is about an
 /// election timeout, so that a member that comes back is heard before it starts an election.
@@ -126,10 +127,21 @@ pub(super) struct Dialler {
     pub(super) stopping: CancellationToken,
 }
 
-struct Connected {
+pub(super) struct Connected {
     introduction: Introduction,
+    /// Who is at the other end.
+    answered: Introduction,
     reader: FrameReader<ReadHalf<Box<dyn Stream>>>,
     writer: WriteHalf<Box<dyn Stream>>,
+}
+
+impl Connected {
+    /// Asks one question, and ends the connection.
+    pub(super) async fn ask_once(mut self, request: Bytes) -> Option<Bytes> {
+        write_frame(&mut self.writer, &Frame { kind: Kind::Request, number: 1, body: request }).await.ok()?;
+        let frame = self.reader.next(BODY_LIMIT).await.ok()??;
+        (frame.kind == Kind::Reply).then_some(frame.body)
+    }
 }
 
 /// Why a connection ended.
@@ -212,34 +224,55 @@ async fn refuse_until(peer: &Peer, cause: &str, queue: &mut mpsc::Receiver<Call>
 impl Dialler {
     /// Connects and introduces this member.
     async fn dial(&self) -> Result<Connected, String> {
-        let text = |error: std::io::Error| error.to_string();
         let address = self.peer.address();
-        let stream = TcpStream::connect(address).await.map_err(text)?;
-        stream.set_nodelay(true).map_err(text)?;
-        let stream = self.layer.connect(stream, address).await.map_err(text)?;
+        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        self.introduce(stream).await.map_err(|unwelcome| unwelcome.to_string())
+    }
+
+    /// Introduces this member on a new connection, and makes sure of who answers.
+    pub(super) async fn introduce(&self, stream: TcpStream) -> Result<Connected, Unwelcome> {
+        let mute = |error: std::io::Error| Unwelcome::Mute(error.to_string());
+        stream.set_nodelay(true).map_err(mute)?;
+        let stream = self.layer.connect(stream, self.peer.address()).await.map_err(mute)?;
         let (reader, mut writer) = split(stream);
         let introduction = self.inbox.introduction();
         let hello = Hello::new(introduction.clone(), &self.peer, self.lane);
         let frame = Frame { kind: Kind::Hello, number: 0, body: hello.to_bytes() };
-        write_frame(&mut writer, &frame).await.map_err(|error| error.to_string())?;
+        write_frame(&mut writer, &frame).await.map_err(|error| Unwelcome::Mute(error.to_string()))?;
         let mut reader = FrameReader::new(reader);
-        let answer = reader.next(HELLO_LIMIT).await.map_err(|error| error.to_string())?;
-        let answer = answer.ok_or_else(|| "the connection was closed without an answer to the hello".to_owned())?;
+        let answer = reader.next(HELLO_LIMIT).await.map_err(|error| Unwelcome::Mute(error.to_string()))?;
+        let closed = || Unwelcome::Mute("the connection was closed without an answer to the hello".to_owned());
+        let answer = answer.ok_or_else(closed)?;
+        let garbled = |error: DecodeError| Unwelcome::Mute(error.to_string());
         match answer.kind {
             Kind::Welcome => {
-                let answered = Introduction::from_bytes(answer.body).map_err(|error| error.to_string())?;
-                recognize(&introduction, &self.peer, &answered).map_err(|refusal| refusal.to_string())?;
-                Ok(Connected { introduction, reader, writer })
+                let answered = Introduction::from_bytes(answer.body).map_err(garbled)?;
+                let recognized = recognize(&introduction, &self.peer, &answered);
+                recognized
+                    .and_then(|()| self.inbox.identify(&answered))
+                    .map_err(|refusal| Unwelcome::Stranger(refusal.to_string()))?;
+                Ok(Connected { introduction, answered, reader, writer })
             }
             Kind::Refusal => {
-                let refusal = Refusal::from_bytes(answer.body).map_err(|error| error.to_string())?;
-                Err(format!("it was {refusal}"))
+                let refusal = Refusal::from_bytes(answer.body).map_err(garbled)?;
+                Err(Unwelcome::Stranger(format!("it was {refusal}")))
             }
             Kind::Hello | Kind::Request | Kind::Reply | Kind::Ping | Kind::Pong => {
-                Err(format!("a {:?} where a welcome was due", answer.kind))
+                Err(Unwelcome::Mute(format!("a {:?} where a welcome was due", answer.kind)))
             }
         }
     }
+}
+
+/// Why a new connection is of no use.
+#[derive(Debug, Error)]
+pub(super) enum Unwelcome {
+    /// Whoever took it has not said who it is: a process that ends, or something in between.
+    #[error("{0}")]
+    Mute(String),
+    /// A member answered that is another one, or refused.
+    #[error("{0}")]
+    Stranger(String),
 }
 
 /// Requests that wait for their reply. Dropped with the connection, which tells their callers that the reply is lost.
@@ -261,7 +294,7 @@ async fn converse(dialler: &Dialler, connected: Connected, first: Call, queue: &
     tokio::select! {
         biased;
         ended = receive(connected.reader, &pending) => ended,
-        ended = send(dialler, &connected.introduction, first, queue, frames, &pending) => ended,
+        ended = send(dialler, (&connected.introduction, &connected.answered), first, queue, frames, &pending) => ended,
         written = write_frames(connected.writer, to_write) => Ended::Broken(match written {
             Ok(()) => "nobody writes to it any more".to_owned(),
             Err(error) => error.to_string(),
@@ -295,7 +328,7 @@ async fn receive(mut reader: FrameReader<ReadHalf<Box<dyn Stream>>>, pending: &P
 
 async fn send(
     dialler: &Dialler,
-    introduction: &Introduction,
+    (introduction, answered): (&Introduction, &Introduction),
     first: Call,
     queue: &mut mpsc::Receiver<Call>,
     frames: mpsc::Sender<Frame>,
@@ -322,6 +355,11 @@ async fn send(
         used = Instant::now();
         if dialler.inbox.introduction() != *introduction {
             return Ended::Outdated(call);
+        }
+        // The next process of that member may have begun since.
+        if let Err(refusal) = dialler.inbox.identify(answered) {
+            call.fail(&dialler.peer, &refusal.text);
+            return Ended::Broken(refusal.text);
         }
         let Ok(permit) = pending.window.acquire().await else { return gone() };
         permit.forget();

@@ -3,6 +3,9 @@
 //! The caller says who it is, whom it wants and for what; the other end says who it is, or refuses with a sentence. Both
 //! ends check, so that a wrong address, a foreign cluster or a replaced volume is named on both sides and never becomes a
 //! vote.
+//!
+//! The forward lane lets in whoever wants this member by its name: members without a place, and one whose volume is not what
+//! the cluster knows, have questions too, and learn by their answers what is wrong (see `vouching.rs`).
 
 use std::fmt;
 
@@ -11,7 +14,7 @@ use thiserror::Error;
 use super::{Lane, Peer};
 use crate::encoding::{Decode, DecodeError, Encode, Reader, Writer, fields, required};
 use crate::raft::status::MemberNode;
-use crate::types::{ClusterId, Incarnation, MemberId, MemberName};
+use crate::types::{ClusterId, Incarnation, Life, MemberId, MemberName};
 
 /// The version of frames and messages. It changes only when an older member could not even refuse a newer one.
 pub const PROTOCOL_VERSION: u64 = 1;
@@ -30,6 +33,8 @@ pub struct Introduction {
     pub incarnation: Incarnation,
     /// `None` until a cluster has given it one.
     pub seat: Option<Seat>,
+    /// The present life of its volume; `None` for a release that counts none.
+    pub life: Option<Life>,
 }
 
 impl fmt::Display for Introduction {
@@ -75,6 +80,8 @@ pub enum RefusalCause {
     Member,
     /// The volume behind the member id is not the one that the cluster knows.
     Incarnation,
+    /// A later process of the same member has begun, or one from another copy of its volume.
+    Superseded,
     /// One of the two has no place in a cluster, which the lane needs.
     Seat,
     /// This member is stopping.
@@ -82,6 +89,10 @@ pub enum RefusalCause {
 }
 
 impl RefusalCause {
+    /// Every cause.
+    pub const ALL: [Self; 7] =
+        [Self::Protocol, Self::Cluster, Self::Member, Self::Incarnation, Self::Superseded, Self::Seat, Self::Stopping];
+
     /// The name in metrics and on the wire.
     pub const fn label(self) -> &'static str {
         match self {
@@ -89,15 +100,14 @@ impl RefusalCause {
             Self::Cluster => "cluster",
             Self::Member => "member",
             Self::Incarnation => "incarnation",
+            Self::Superseded => "superseded",
             Self::Seat => "seat",
             Self::Stopping => "stopping",
         }
     }
 
     fn from_label(label: &str) -> Option<Self> {
-        [Self::Protocol, Self::Cluster, Self::Member, Self::Incarnation, Self::Seat, Self::Stopping]
-            .into_iter()
-            .find(|cause| cause.label() == label)
+        Self::ALL.into_iter().find(|cause| cause.label() == label)
     }
 }
 
@@ -116,11 +126,45 @@ impl Refusal {
     }
 }
 
-/// Whether `local` lets the caller in. `known` is what the membership, as far as this member knows it, says of the caller.
+/// What this member knows of another one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// What the membership says of it.
+    pub node: Option<&'a MemberNode>,
+    /// The life of its volume that the cluster has recorded.
+    pub life: Option<Life>,
+}
+
+/// Whether a member of the same cluster is the one that this member knows under its id, and no process that it was before.
 ///
 /// # Errors
 /// Why not.
-pub fn admit(local: &Introduction, known: Option<&MemberNode>, hello: &Hello) -> Result<(), Refusal> {
+pub fn identify(from: &Introduction, known: Known<'_>) -> Result<(), Refusal> {
+    if known.node.is_some_and(|node| node.incarnation != from.incarnation.as_str()) {
+        let text = format!(
+            "the volume of {from} is not the one that the cluster knows; empty it, so that it joins as a new member"
+        );
+        return Err(Refusal::new(RefusalCause::Incarnation, text));
+    }
+    match (known.life, from.life) {
+        // One that is not recorded yet may be the next one; it has to ask first.
+        (Some(recorded), Some(life)) if life != recorded && life.number <= recorded.number => {
+            let text = format!(
+                "start {} of the volume of {from} was followed by start {}, or made beside it from a copy: only the newest \
+                 process of a member takes part",
+                life.number, recorded.number
+            );
+            Err(Refusal::new(RefusalCause::Superseded, text))
+        }
+        (Some(_), Some(_) | None) | (None, _) => Ok(()),
+    }
+}
+
+/// Whether `local` lets the caller in, of whom it knows what `known` says.
+///
+/// # Errors
+/// Why not.
+pub fn admit(local: &Introduction, known: Known<'_>, hello: &Hello) -> Result<(), Refusal> {
     let refuse = |cause, text| Err(Refusal { cause, text });
     let from = &hello.from;
     if hello.version != PROTOCOL_VERSION {
@@ -134,22 +178,19 @@ pub fn admit(local: &Introduction, known: Option<&MemberNode>, hello: &Hello) ->
         let text = format!("this is {} and not {}; check the addresses of the members", local.name, hello.to);
         return refuse(RefusalCause::Member, text);
     }
-    if let (Some(mine), Some(theirs)) = (&local.seat, &from.seat) {
-        if mine.cluster != theirs.cluster {
-            return refuse(RefusalCause::Cluster, format!("this is {local}, the caller is {from}"));
+    match (hello.lane, &local.seat, &from.seat) {
+        (Lane::Forward, ..) if hello.to_member.is_none() => Ok(()),
+        (_, Some(mine), Some(theirs)) => {
+            if mine.cluster != theirs.cluster {
+                return refuse(RefusalCause::Cluster, format!("this is {local}, the caller is {from}"));
+            }
+            if hello.to_member.is_some_and(|wanted| wanted != mine.member) {
+                return refuse(RefusalCause::Member, format!("this is {local} and not the member that {from} wants"));
+            }
+            identify(from, known)
         }
-        if hello.to_member.is_some_and(|wanted| wanted != mine.member) {
-            return refuse(RefusalCause::Member, format!("this is {local} and not the member that {from} wants"));
-        }
-        if known.is_some_and(|node| node.incarnation != from.incarnation.as_str()) {
-            let text = format!("the volume of {from} is not the one that the cluster knows; replace the member");
-            return refuse(RefusalCause::Incarnation, text);
-        }
-        return Ok(());
-    }
-    match hello.lane {
-        Lane::Forward => Ok(()),
-        Lane::Control | Lane::Replication | Lane::Snapshot => {
+        (Lane::Forward, _, _) => Ok(()),
+        (Lane::Control | Lane::Replication | Lane::Snapshot, _, _) => {
             let text =
                 format!("this is {local}, the caller is {from}, and the {} lane needs both in a cluster", hello.lane);
             refuse(RefusalCause::Seat, text)
@@ -177,7 +218,8 @@ pub fn recognize(local: &Introduction, peer: &Peer, answered: &Introduction) -> 
         return Err(Refusal::new(RefusalCause::Cluster, text));
     }
     if answered.incarnation.as_str() != node.incarnation {
-        let text = format!("{answered} has another volume than the cluster knows; replace the member");
+        let text =
+            format!("{answered} has another volume than the cluster knows; empty it, so that it joins as a new member");
         return Err(Refusal::new(RefusalCause::Incarnation, text));
     }
     Ok(())
@@ -191,12 +233,15 @@ impl Encode for Introduction {
             writer.text(3, seat.cluster.as_str());
             writer.number(4, seat.member.get());
         }
+        if let Some(life) = &self.life {
+            writer.message(5, life);
+        }
     }
 }
 
 impl Decode for Introduction {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        fields!(reader => 1 name: parse, 2 incarnation: parse, 3 cluster: parse, 4 member: number);
+        fields!(reader => 1 name: parse, 2 incarnation: parse, 3 cluster: parse, 4 member: number, 5 life: message);
         let seat = match (cluster, member) {
             (Some(cluster), Some(member)) => Some(Seat { cluster, member: MemberId::new(member) }),
             (None, None) => None,
@@ -204,7 +249,8 @@ impl Decode for Introduction {
                 return Err(DecodeError::new("an introduction has a cluster id without a member id, or the reverse"));
             }
         };
-        Ok(Self { name: required(name, "name")?, incarnation: required(incarnation, "incarnation")?, seat })
+        let (name, incarnation) = (required(name, "name")?, required(incarnation, "incarnation")?);
+        Ok(Self { name, incarnation, seat, life })
     }
 }
 
@@ -275,6 +321,7 @@ mod tests {
                 cluster: ClusterId::from_random(cluster),
                 member: MemberId::new(member),
             }),
+            life: Some(Life { number: 4, token: 4 }),
         }
     }
 
@@ -294,7 +341,8 @@ mod tests {
             _ => None,
         };
         let hello = Hello::new(from, &Peer::Member(MemberId::new(2), node("b", 7)), lane);
-        admit(local, known.as_ref(), &hello).err().map(|refusal| refusal.cause)
+        let known = Known { node: known.as_ref(), life: None };
+        admit(local, known, &hello).err().map(|refusal| refusal.cause)
     }
 
     #[test]
@@ -303,7 +351,7 @@ mod tests {
         let cases = [
             ("a member of the cluster", introduction("a", Some((1, 1))), Lane::Control, None),
             ("one whom the membership does not name yet", introduction("c", Some((1, 3))), Lane::Control, None),
-            ("another cluster", introduction("a", Some((5, 1))), Lane::Forward, Some(RefusalCause::Cluster)),
+            ("another cluster", introduction("a", Some((5, 1))), Lane::Control, Some(RefusalCause::Cluster)),
             ("a replaced volume", introduction("z", Some((1, 9))), Lane::Control, Some(RefusalCause::Incarnation)),
             ("no cluster, where one is needed", introduction("a", None), Lane::Control, Some(RefusalCause::Seat)),
             ("no cluster, to ask about founding", introduction("a", None), Lane::Forward, None),
@@ -321,9 +369,33 @@ mod tests {
     fn a_member_of_another_protocol_version_is_refused_with_both_versions() {
         let peer = Peer::Member(MemberId::new(2), node("b", 7));
         let hello = Hello { version: 9, ..Hello::new(introduction("a", None), &peer, Lane::Forward) };
-        let refusal = admit(&introduction("b", None), None, &hello).unwrap_err();
+        let refusal = admit(&introduction("b", None), Known::default(), &hello).unwrap_err();
         assert_eq!(refusal.cause, RefusalCause::Protocol);
         assert!(refusal.text.contains("version 1") && refusal.text.contains("version 9"), "{}", refusal.text);
+    }
+
+    #[test]
+    fn whoever_asks_for_a_name_on_the_forward_lane_is_let_in_to_hear_what_is_wrong() {
+        let peer = Peer::Initial { name: MemberName::new("b").unwrap(), address: "b:1".to_owned() };
+        for seat in [None, Some((5, 1)), Some((1, 9))] {
+            let hello = Hello::new(introduction("z", seat), &peer, Lane::Forward);
+            assert_eq!(admit(&introduction("b", Some((1, 2))), Known::default(), &hello), Ok(()), "{seat:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_processes_of_one_member_the_one_whose_life_is_recorded_or_newer_is_let_in() {
+        let local = introduction("b", Some((1, 2)));
+        let peer = Peer::Member(MemberId::new(2), node("b", 7));
+        let refused = |number: u64, token: u128| {
+            let from = Introduction { life: Some(Life { number, token }), ..introduction("a", Some((1, 1))) };
+            let known = Known { node: None, life: Some(Life { number: 4, token: 4 }) };
+            admit(&local, known, &Hello::new(from, &peer, Lane::Control)).err().map(|refusal| refusal.cause)
+        };
+        assert_eq!(refused(4, 4), None);
+        assert_eq!(refused(5, 9), None, "one that has just started is the next");
+        assert_eq!(refused(3, 3), Some(RefusalCause::Superseded), "one that was paused while the next one started");
+        assert_eq!(refused(4, 9), Some(RefusalCause::Superseded), "one that started from a copy at the same time");
     }
 
     #[test]

@@ -24,11 +24,12 @@ pub(super) enum Closed {
 }
 
 impl Closed {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Refused(RefusalCause::Protocol),
         Self::Refused(RefusalCause::Cluster),
         Self::Refused(RefusalCause::Member),
         Self::Refused(RefusalCause::Incarnation),
+        Self::Refused(RefusalCause::Superseded),
         Self::Refused(RefusalCause::Seat),
         Self::Refused(RefusalCause::Stopping),
         Self::Garbage,

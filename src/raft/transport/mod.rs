@@ -4,13 +4,14 @@
 //! doubles and reorders them, and both hand them to the same [`Inbox`]. What a message means is not known here; see
 //! `messages.rs` one level up. Each lane to a peer has a connection of its own, so that a large append or a snapshot cannot
 //! delay a heartbeat. The layers, from the bottom: `tls.rs` (bytes, maybe encrypted), `frame.rs` (frames), `hello.rs` (who
-//! may talk to whom), `client.rs` and `server.rs` (the two ends of a connection).
+//! may talk to whom), `client.rs` and `server.rs` (the two ends of a connection), `probe.rs` (is anybody there?).
 
 mod client;
 mod connection;
 mod frame;
 pub mod hello;
 mod metrics;
+mod probe;
 mod reachability;
 mod server;
 mod tcp;
@@ -26,7 +27,8 @@ use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::time::Instant;
 
-pub use hello::{Hello, Introduction, Refusal, RefusalCause, Seat};
+pub use hello::{Hello, Introduction, Known, Refusal, RefusalCause, Seat};
+pub use probe::Probe;
 pub use tcp::{BindError, TcpNetwork};
 pub use tls::Layer;
 
@@ -49,12 +51,21 @@ pub trait Network: Send + Sync + 'static {
         request: Bytes,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<Bytes, NetworkError>>;
+
+    /// Looks whether `peer` is there: asks it on the control lane, over a connection of its own and until `deadline`.
+    fn probe(&self, peer: &Peer, question: Bytes, deadline: Instant) -> BoxFuture<'static, Probe>;
 }
 
 /// Where a network delivers what other members send.
 pub trait Inbox: Send + Sync + 'static {
     /// Who this member is now, as its hellos say.
     fn introduction(&self) -> Introduction;
+
+    /// Whether the one who has answered a hello is the member that this one knows, as far as both are in one cluster.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn identify(&self, answered: &Introduction) -> Result<(), Refusal>;
 
     /// Lets a caller in and says who this member is, or refuses it.
     ///
@@ -95,7 +106,7 @@ impl fmt::Display for Lane {
 pub enum Peer {
     /// A member of the cluster.
     Member(MemberId, MemberNode),
-    /// A member-to-be of a cluster that is being founded.
+    /// Whoever answers at that address, when one of the two has no place in a cluster yet.
     Initial { name: MemberName, address: String },
 }
 
@@ -123,7 +134,7 @@ pub enum NetworkError {
     /// It has not left this member and never will.
     #[error("not sent to {peer}: {cause}")]
     NotSent { peer: String, cause: String },
-    /// It may have arrived.
+    /// It may have arrived. Told at once when the connection breaks.
     #[error("no reply from {peer}: {cause}")]
     Lost { peer: String, cause: String },
 }

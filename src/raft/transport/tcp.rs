@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use super::client::{Dialler, Line};
 use super::metrics::TransportMetrics;
+use super::probe::probe;
 use super::reachability::Reachability;
 use super::server::Server;
 use super::tls::Layer;
-use super::{Inbox, Lane, Network, NetworkError, Peer};
+use super::{Inbox, Lane, Network, NetworkError, Peer, Probe};
 use crate::tasks::{Exit, Tasks};
 use crate::types::MemberId;
 
@@ -95,6 +96,18 @@ impl TcpNetwork {
         self.open.lock().expect("nobody panics while holding the lines")
     }
 
+    fn dialler(&self, open: &mut Open, peer: &Peer, lane: Lane) -> Dialler {
+        Dialler {
+            peer: peer.clone(),
+            lane,
+            layer: self.layer.clone(),
+            inbox: Arc::clone(&open.inbox),
+            metrics: self.metrics.clone(),
+            reachability: open.reachabilities.entry(peer.name().to_owned()).or_default().clone(),
+            stopping: open.tasks.stopping(),
+        }
+    }
+
     /// The line to `peer`, which is made when there is none. `None` before the network is open.
     fn line(&self, peer: &Peer, lane: Lane) -> Option<Line> {
         let mut open = self.opened();
@@ -103,15 +116,7 @@ impl TcpNetwork {
         if let Some(line) = open.lines.get(&key).filter(|line| !line.is_closed()) {
             return Some(line.clone());
         }
-        let (line, task) = Line::new(Dialler {
-            peer: peer.clone(),
-            lane,
-            layer: self.layer.clone(),
-            inbox: Arc::clone(&open.inbox),
-            metrics: self.metrics.clone(),
-            reachability: open.reachabilities.entry(peer.name().to_owned()).or_default().clone(),
-            stopping: open.tasks.stopping(),
-        });
+        let (line, task) = Line::new(self.dialler(open, peer, lane));
         open.tasks.spawn("line to a member", Exit::Normal, task);
         open.lines.insert(key, line.clone());
         Some(line)
@@ -147,6 +152,14 @@ impl Network for TcpNetwork {
                     NetworkError::NotSent { peer: peer.name().to_owned(), cause: "the network is not open".to_owned() };
                 Box::pin(async { Err(error) })
             }
+        }
+    }
+
+    fn probe(&self, peer: &Peer, question: Bytes, deadline: Instant) -> BoxFuture<'static, Probe> {
+        let dialler = self.opened().as_mut().map(|open| self.dialler(open, peer, Lane::Control));
+        match dialler {
+            Some(dialler) => Box::pin(probe(dialler, question, deadline)),
+            None => Box::pin(async { Probe::Nothing }),
         }
     }
 }

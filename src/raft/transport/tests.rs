@@ -34,6 +34,7 @@ fn introduction(name: &str, member: u64) -> Introduction {
         name: MemberName::new(name).unwrap(),
         incarnation: Incarnation::from_random(1),
         seat: Some(Seat { cluster: ClusterId::from_random(1), member: MemberId::new(member) }),
+        life: None,
     }
 }
 
@@ -64,8 +65,12 @@ impl Inbox for Echo {
 
     fn welcome(&self, hello: &Hello) -> Result<Introduction, Refusal> {
         self.welcomed.fetch_add(1, Ordering::Relaxed);
-        hello::admit(&self.introduction(), None, hello)?;
+        hello::admit(&self.introduction(), Known::default(), hello)?;
         Ok(self.introduction())
+    }
+
+    fn identify(&self, _: &Introduction) -> Result<(), Refusal> {
+        Ok(())
     }
 
     fn handle(&self, _: Arc<Introduction>, _: Lane, request: Bytes) -> BoxFuture<'static, Bytes> {
