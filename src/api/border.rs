@@ -1,23 +1,18 @@
-//! What every request must meet, whatever its route: the size of its head, a form of answer that is accepted, room for its
-//! body; and the answers to those that have no route.
+//! What every request must meet, whatever its route: the size of its head, a form of answer that is accepted; and the answers
+//! to those that have no route.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::problem::{Problem, ProblemKind};
-use crate::coordinator::{CoordinatorError, Unavailable};
 
 /// Bytes of a request's head.
 pub const HEAD: usize = 16 << 10;
 
-/// Requests with a body at a time: as many as calls may be in flight, so that bodies never hold more memory than calls.
-pub const BODIES: usize = 1024;
-
 /// Lets a request in, or refuses it before its body is read.
-pub async fn cross(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub async fn cross(request: Request, next: Next) -> Response {
     let head = head_size(&request);
     if head > HEAD {
         let detail = format!("the request's line and headers have {head} bytes, and at most {HEAD} are allowed");
@@ -27,13 +22,7 @@ pub async fn cross(State(api): State<Api>, request: Request, next: Next) -> Resp
         let detail = "answers are application/json, application/octet-stream or text/event-stream";
         return Problem::new(ProblemKind::NotAcceptable, detail).into_response();
     }
-    if axum::body::HttpBody::is_end_stream(request.body()) {
-        return next.run(request).await;
-    }
-    match api.bodies.try_acquire() {
-        Ok(_room) => next.run(request).await,
-        Err(_) => Problem::from(CoordinatorError::NotDone(Unavailable::Overloaded)).into_response(),
-    }
+    next.run(request).await
 }
 
 /// About the bytes that the head had on the wire.

@@ -110,7 +110,7 @@ impl Streaming {
             }
             tokio::select! {
                 () = self.events.closed() => return End::Disconnected,
-                () = following.changed(end) => {}
+                _ = following.changed(end) => {}
             }
         }
         End::Over

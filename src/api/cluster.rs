@@ -6,7 +6,7 @@ use tokio::time::{Duration, Instant};
 
 use super::extract::{OptionalJson, Query, name};
 use super::leader::leader_json;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reply::Reply;
 use super::{Api, wire};
 use crate::coordinator::{ClusterView, Consistency, MemberState, MemberView, Phase, Read};
@@ -17,7 +17,6 @@ use crate::types::MemberName;
     get, path = "/v1/cluster", tag = "cluster",
     responses(
         (status = 200, description = "the cluster", body = wire::Cluster),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(State(api): State<Api>, query: Query) -> Result<Response, Problem> {
@@ -35,7 +34,6 @@ pub async fn get(State(api): State<Api>, query: Query) -> Result<Response, Probl
     request_body = Option<wire::Transfer>,
     responses(
         (status = 200, description = "the new Raft leader", body = wire::Transferred),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn transfer(
@@ -64,9 +62,14 @@ fn cluster_json(view: ClusterView) -> wire::Cluster {
             failure_tolerance: view.tolerance as u64,
         },
         stale: !view.confirmed,
+        refused: view
+            .refused
+            .into_iter()
+            .map(|(name, reason)| wire::RefusedMember { name: name.to_string(), reason })
+            .collect(),
         waiting: match view.phase {
             Phase::Running => None,
-            Phase::Waiting(reason) | Phase::Stopped(reason) => Some(reason),
+            Phase::Waiting(reason) | Phase::Refused(reason) | Phase::Stopped(reason) => Some(reason),
         },
     }
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::extract::{JsonBody, Names, Query, config_condition, has_already, name};
-use super::problem::{Problem, ProblemBody, ProblemKind};
+use super::problem::{Problem, ProblemKind};
 use super::reply::Reply;
 use super::{Api, sessions, wire};
 use crate::machine::command::{ConfigDocument, ConfigId, ConsumerReport};
@@ -43,7 +43,6 @@ pub fn config_id(namespace: &str, config: &str) -> Result<ConfigId, Problem> {
     responses(
         (status = 200, description = "the config", body = wire::Config),
         (status = 304, description = "the client has it already"),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(
@@ -81,7 +80,6 @@ pub async fn get(
     ),
     responses(
         (status = 200, description = "the text", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get_key(
@@ -111,7 +109,6 @@ pub async fn get_key(
     ),
     responses(
         (status = 200, description = "the versions", body = wire::ConfigHistory),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn history(
@@ -141,7 +138,6 @@ pub async fn history(
     ),
     responses(
         (status = 200, description = "the configs", body = wire::ConfigList),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(
@@ -172,7 +168,6 @@ pub async fn list(
     request_body = wire::PutConfig,
     responses(
         (status = 200, description = "the version that is served now", body = wire::ConfigPut),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn put(
@@ -213,7 +208,6 @@ pub async fn put(
     ),
     responses(
         (status = 200, description = "whether there was something to delete", body = wire::Deleted),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(
@@ -242,7 +236,6 @@ pub async fn delete(
     request_body = wire::Applied,
     responses(
         (status = 200, description = "it is noted", body = wire::AppliedNoted),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn report(
@@ -277,7 +270,6 @@ pub async fn report(
     ),
     responses(
         (status = 200, description = "the consumers", body = wire::Consumers),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn consumers(

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::extract::{self, JsonBody, Query};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reply::{Reply, millis};
 use super::{Api, sessions, wire};
 use crate::coordinator::{CoordinatorError, Write, Written};
@@ -165,7 +165,6 @@ pub async fn release(api: &Api, contest: ContestId, body: &wire::Release, write:
     request_body = wire::Fence,
     responses(
         (status = 200, description = "whether it is the holder's", body = wire::Verified),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn verify(

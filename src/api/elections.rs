@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::contests::{self, SHOWN, contest};
 use super::extract::{JsonBody, Names, Query};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reply::Reply;
 use super::sessions::{called, client, known};
 use super::{Api, campaign, wire};
@@ -27,7 +27,6 @@ use crate::types::Ttl;
     ),
     responses(
         (status = 200, description = "the election", body = wire::Election),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(
@@ -103,7 +102,6 @@ fn transition_of(transition: &Transition) -> wire::Transition {
             (wire::Granted = "application/json"),
             (wire::Granted = "text/event-stream"),
         )),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn campaign(
@@ -155,7 +153,6 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     request_body = wire::Release,
     responses(
         (status = 200, description = "what was given up", body = wire::Released),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn resign(

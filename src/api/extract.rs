@@ -4,24 +4,30 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::body::{Body, HttpBody, to_bytes};
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
-use bytes::Bytes;
-use http_body_util::LengthLimitError;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, timeout};
 
+use super::Api;
 use super::object::Object;
 use super::problem::{Problem, ProblemKind};
-use crate::coordinator::{Consistency, Read, Write};
+use crate::coordinator::{Consistency, CoordinatorError, Read, Unavailable, Write};
 use crate::machine::command::{ConfigCondition, KeyCondition};
 use crate::types::{IdempotencyKey, Key, Revision, Version};
 
 /// The largest body that is read.
 const BODY: usize = 3 << 19;
+
+/// Bytes of bodies that are on their way at a time. Only what has arrived counts, so that clients that promise a body and do
+/// not send it keep nobody out.
+pub const BODIES: usize = 64 << 20;
 
 /// How long a client may take to send a body: the largest one at half a megabit a second.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -286,47 +292,55 @@ pub fn has_already(headers: &HeaderMap, tag: u64) -> bool {
 #[derive(Debug)]
 pub struct RawBody(pub Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for RawBody {
+impl FromRequest<Api> for RawBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read_body(request.into_body()).await.map(Self)
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        read_body(request.into_body(), &api.bodies).await.map(Self)
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(ProblemKind::TooLarge, format!("the body has more than {BODY} bytes"));
+async fn read_body(body: Body, room: &Semaphore) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > BODY as u64 {
         return Err(too_large());
     }
-    match timeout(BODY_PATIENCE, to_bytes(body, BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        // axum tells a limit from a broken connection only by the error inside.
-        Ok(Err(error)) if std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>()) => {
-            Err(too_large())
+    timeout(BODY_PATIENCE, receive(body, room)).await.unwrap_or_else(|_| {
+        let detail = format!("the body was not whole after {} seconds", BODY_PATIENCE.as_secs());
+        Err(Problem::new(ProblemKind::Timeout, detail))
+    })
+}
+
+/// Takes room for a body as it arrives, and gives it back when the body is whole.
+async fn receive(mut body: Body, room: &Semaphore) -> Result<Bytes, Problem> {
+    let (mut received, mut taken) = (BytesMut::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let broken = |_| Problem::new(ProblemKind::InvalidRequest, "the body ended before it was whole");
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if received.len() + data.len() > BODY {
+            return Err(too_large());
         }
-        Ok(Err(_)) => Err(Problem::new(ProblemKind::InvalidRequest, "the body ended before it was whole")),
-        Err(_) => {
-            let detail = format!("the body was not whole after {} seconds", BODY_PATIENCE.as_secs());
-            Err(Problem::new(ProblemKind::Timeout, detail))
-        }
+        let size = u32::try_from(data.len()).map_err(|_| too_large())?;
+        let no_room = |_| Problem::from(CoordinatorError::NotDone(Unavailable::Overloaded));
+        taken.push(room.try_acquire_many(size).map_err(no_room)?);
+        received.extend_from_slice(&data);
     }
+    Ok(received.freeze())
+}
+
+fn too_large() -> Problem {
+    Problem::new(ProblemKind::TooLarge, format!("the body has more than {BODY} bytes"))
 }
 
 /// A JSON body of a known shape.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<T, S> FromRequest<S> for JsonBody<T>
-where
-    T: DeserializeOwned,
-    S: Send + Sync,
-{
+impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         require_json(request.headers())?;
-        let body = read_body(request.into_body()).await?;
+        let body = read_body(request.into_body(), &api.bodies).await?;
         parse_json(&body).map(Self)
     }
 }
@@ -335,18 +349,14 @@ where
 #[derive(Debug)]
 pub struct OptionalJson<T>(pub T);
 
-impl<T, S> FromRequest<S> for OptionalJson<T>
-where
-    T: DeserializeOwned + Default,
-    S: Send + Sync,
-{
+impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
-        JsonBody::from_request(request, state).await.map(|JsonBody(body)| Self(body))
+        JsonBody::from_request(request, api).await.map(|JsonBody(body)| Self(body))
     }
 }
 
@@ -418,7 +428,7 @@ mod tests {
             sending.fetch_add(CHUNK, Ordering::Relaxed);
             Ok::<_, Infallible>(Bytes::from_static(&[0; CHUNK]))
         });
-        let problem = read_body(Body::from_stream(endless)).await.unwrap_err();
+        let problem = read_body(Body::from_stream(endless), &Semaphore::new(BODIES)).await.unwrap_err();
         assert_eq!(problem.kind(), ProblemKind::TooLarge);
         let taken = sent.load(Ordering::Relaxed);
         assert!((BODY..=BODY + 2 * CHUNK).contains(&taken), "{taken} bytes were taken");
@@ -427,8 +437,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let stuck = futures::stream::pending::<Result<Bytes, Infallible>>();
-        let problem = read_body(Body::from_stream(stuck)).await.unwrap_err();
+        let problem = read_body(Body::from_stream(stuck), &Semaphore::new(BODIES)).await.unwrap_err();
         assert_eq!(problem.kind(), ProblemKind::Timeout);
+    }
+
+    #[tokio::test]
+    async fn bodies_take_room_as_they_arrive_and_give_it_back() {
+        let room = Semaphore::new(3);
+        for _ in 0..2 {
+            assert_eq!(read_body(Body::from("abc"), &room).await.unwrap(), "abc");
+        }
+        let problem = read_body(Body::from("abcd"), &room).await.unwrap_err();
+        assert_eq!(problem.kind(), ProblemKind::Unavailable);
+        assert_eq!(room.available_permits(), 3);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use super::extract::{self, JsonBody, Names, Query, RawBody, has_already, key_condition};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reply::Reply;
 use super::{Api, contests, sessions, wire};
 use crate::machine::command::{Compare, CompareTarget, KeyOperation, Relation, Transaction};
@@ -41,7 +41,6 @@ static VERSION: HeaderName = HeaderName::from_static("quorate-version");
     responses(
         (status = 200, description = "the value", body = Vec<u8>, content_type = "application/octet-stream"),
         (status = 304, description = "the client has it already"),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(
@@ -87,7 +86,6 @@ fn number_headers(response: &mut Response, meta: &KeyMeta) {
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "at most 1 MiB"),
     responses(
         (status = 200, description = "it was set", body = wire::KeyPut),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn put(
@@ -117,7 +115,6 @@ pub async fn put(
     ),
     responses(
         (status = 200, description = "whether there was something to delete", body = wire::Deleted),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(
@@ -150,7 +147,6 @@ pub async fn delete(
     ),
     responses(
         (status = 200, description = "a page", body = wire::KeyRange),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn range(State(api): State<Api>, mut query: Query) -> Result<Response, Problem> {
@@ -213,7 +209,6 @@ pub fn take_range(query: &mut Query) -> Result<KeyRange, Problem> {
     request_body = wire::Transaction,
     responses(
         (status = 200, description = "which list was done, and what came of it", body = wire::Transacted),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn transact(

@@ -5,7 +5,7 @@ use axum::response::Response;
 use tokio::time::{Duration, Instant};
 
 use super::extract::Query;
-use super::problem::{Problem, ProblemBody, ProblemKind};
+use super::problem::{Problem, ProblemKind};
 use super::reply::Reply;
 use super::{Api, wire};
 use crate::coordinator::{Consistency, LeaderView, RaftRole, Read};
@@ -18,7 +18,6 @@ const ELECTION: Duration = Duration::from_millis(300);
     get, path = "/v1/leader", tag = "cluster",
     responses(
         (status = 200, description = "the Raft leader", body = wire::Leader),
-        (status = "default", description = "a problem; 503 when there is no Raft leader", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(State(api): State<Api>, query: Query) -> Result<Response, Problem> {
@@ -32,7 +31,6 @@ pub async fn get(State(api): State<Api>, query: Query) -> Result<Response, Probl
     get, path = "/", tag = "cluster",
     responses(
         (status = 200, description = "the Raft leader's name", body = wire::LeaderName),
-        (status = "default", description = "a problem; 503 when there is no Raft leader", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get_name(State(api): State<Api>, query: Query) -> Result<Response, Problem> {
@@ -47,7 +45,6 @@ pub async fn get_name(State(api): State<Api>, query: Query) -> Result<Response, 
     get, path = "/v1/leader/self", tag = "cluster",
     responses(
         (status = 200, description = "this member leads", body = wire::Leader),
-        (status = "default", description = "a problem; 503 when it does not lead, or no quorum confirmed it", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get_self(State(api): State<Api>, query: Query) -> Result<Response, Problem> {

@@ -24,9 +24,6 @@ use crate::tasks::{Exit, Tasks};
 /// its problem document; beyond this the connection is closed with a bare 431.
 const BUFFER: usize = 2 * HEAD;
 
-/// Connections at a time: room for every watch and every call in flight. More wait to be accepted.
-const CONNECTIONS: usize = 12_000;
-
 /// How long a client may take to send a request's head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,8 +34,9 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 /// and told that it was the last one, instead of being lost with the connection, which would leave its client in doubt.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until the tasks are stopped; then requests in flight are finished first.
-pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
+/// Serves `router` on `listener` until the tasks are stopped; then requests in flight are finished first. When there are so
+/// many `connections`, more wait to be accepted.
+pub fn serve(listener: TcpListener, router: Router, connections: usize, tasks: &Tasks) {
     let (owner, stopping, farewell) = (tasks.clone(), tasks.stopping(), tasks.stopping());
     let router = router.layer(map_response(move |mut response: Response| {
         if farewell.is_cancelled() {
@@ -47,7 +45,7 @@ pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
         std::future::ready(response)
     }));
     tasks.spawn("http listener", Exit::Fatal, async move {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = Arc::new(Semaphore::new(connections));
         loop {
             let (place, accepted) = tokio::select! {
                 biased;

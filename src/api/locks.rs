@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::contests::{self, SHOWN, contest};
 use super::extract::{JsonBody, Names, Query};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reply::Reply;
 use super::sessions::{called, known};
 use super::{Api, wire};
@@ -26,7 +26,6 @@ use crate::types::SessionId;
     ),
     responses(
         (status = 200, description = "the lock; one that nobody holds has no holders", body = wire::Lock),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(
@@ -85,7 +84,6 @@ fn lock_of(api: &Api, state: &Machine, contest: &ContestId) -> wire::Lock {
     request_body = wire::Acquire,
     responses(
         (status = 200, description = "the grant", body = wire::Granted),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn acquire(
@@ -137,7 +135,6 @@ fn permits_of(body: &wire::Acquire) -> Result<Permits, Problem> {
     request_body = wire::Release,
     responses(
         (status = 200, description = "what was given up", body = wire::Released),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn release(
@@ -165,7 +162,6 @@ pub async fn release(
     ),
     responses(
         (status = 200, description = "how many grants were taken away", body = wire::Revoked),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn revoke(

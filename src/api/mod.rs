@@ -27,7 +27,7 @@ pub mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Json, Router};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ impl Api {
     /// On top of the coordinator. Whoever waits or watches is sent away when `tasks` stop.
     pub fn new(coordinator: Coordinator, metrics: HttpMetrics, tasks: Tasks) -> Self {
         let [watches, waits, bodies] =
-            [watch::WATCHES, WAITS, border::BODIES].map(|calls| Arc::new(Semaphore::new(calls)));
+            [watch::WATCHES, WAITS, extract::BODIES].map(|room| Arc::new(Semaphore::new(room)));
         let stopping = tasks.stopping();
         Self { coordinator, metrics, watches, waits, bodies, tasks, stopping }
     }
@@ -93,7 +93,7 @@ impl Api {
         (name = "configuration", description = "Replicated documents"),
         (name = "keys", description = "Small metadata with etcd's data model"),
     ),
-    components(schemas(wire::KeySnapshot, wire::Heartbeat, wire::StillWaiting, wire::ClaimLost)),
+    components(schemas(problem::ProblemBody, wire::KeySnapshot, wire::Heartbeat, wire::StillWaiting, wire::ClaimLost)),
 )]
 struct Document;
 
@@ -108,6 +108,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(cluster::transfer))
         .routes(routes!(sessions::create))
         .routes(routes!(sessions::keep_alive))
+        .routes(routes!(sessions::keep_all_alive))
         .routes(routes!(sessions::get, sessions::delete))
         .routes(routes!(elections::get))
         .routes(routes!(elections::campaign))
@@ -132,7 +133,7 @@ fn routes() -> OpenApiRouter<Api> {
 
 /// The OpenAPI document of this release.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    openapi::with_problems(key_routes().into_openapi())
+    openapi::complete(key_routes().into_openapi())
 }
 
 /// The routes of keys have a path that OpenAPI writes in another way than the router: a key may contain slashes.
@@ -150,7 +151,7 @@ pub fn router(api: Api) -> Router {
         .route("/openapi.json", axum::routing::get(|| async move { Json(document) }))
         .fallback(border::no_such_path)
         .method_not_allowed_fallback(border::method_not_allowed)
-        .layer(from_fn_with_state(api.clone(), border::cross))
+        .layer(from_fn(border::cross))
         .layer(from_fn_with_state(api.clone(), reply::sign))
         .layer(from_fn_with_state(api.clone(), metrics::observe))
         .with_state(api)

@@ -1,16 +1,17 @@
-//! The errors of every call in the OpenAPI document, derived from the kinds of problem and what a call does.
+//! What every call in the OpenAPI document has in common: its errors, and the rules of its parameters.
 //!
 //! Each call says in its own documentation what it does and answers. What can go wrong follows from its method and its
-//! parameters, so it is not repeated there but added here.
+//! parameters, and what is allowed from the names of these, so neither is repeated there but added here.
 
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Content, ContentBuilder, HttpMethod, OpenApi, PathItem, Ref, RefOr};
 
 use super::problem::{Problem, ProblemKind};
 
-/// The document with every problem of every call, each with an example.
-pub fn with_problems(mut document: OpenApi) -> OpenApi {
+/// The document with every problem of every call, each with an example, and with the rules of all parameters.
+pub fn complete(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_default();
     for status in ProblemKind::ALL.map(|kind| kind.status().as_u16()) {
         components.responses.entry(component(status)).or_insert_with(|| response(status).into());
@@ -23,10 +24,33 @@ pub fn with_problems(mut document: OpenApi) -> OpenApi {
                 let reference = Ref::new(format!("#/components/responses/{}", component(status)));
                 operation.responses.responses.insert(status.to_string(), RefOr::Ref(reference));
             }
+            operation.parameters.iter_mut().flatten().for_each(add_rule);
         }
     }
     document
 }
+
+/// A parameter means the same in every call that has it. The rules are those of `types`, as far as a schema can say them.
+fn add_rule(parameter: &mut Parameter) {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let number = |least: f64, greatest: f64| {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least)).maximum(Some(greatest))
+    };
+    let rule = match parameter.name.as_str() {
+        "namespace" => text().max_length(Some(63)).pattern(Some(DNS_LABEL)),
+        "name" => text().max_length(Some(253)).pattern(Some(DNS_SUBDOMAIN)),
+        "session" => text().pattern(Some("^[0-9a-f]{8}-[1-9][0-9]{0,18}$")),
+        "key" if parameter.parameter_in == ParameterIn::Path => text().min_length(Some(1)).max_length(Some(512)),
+        "Idempotency-Key" => text().pattern(Some("^[ -~]{1,64}$")),
+        "consistency" => text().enum_values(Some(["linearizable", "stale"])),
+        "timeoutMs" => number(1.0, 60_000.0),
+        _ => return,
+    };
+    parameter.schema = Some(rule.into());
+}
+
+const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+const DNS_SUBDOMAIN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$";
 
 fn component(status: u16) -> String {
     format!("Problem{status}")
@@ -57,7 +81,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Ope
 
 /// Whether a call's body names a session, which may have ended.
 fn names_a_session(path: &str) -> bool {
-    let ends = ["/campaign", "/resign", "/acquire", "/release", "/applied", "/v1/txn"];
+    let ends = ["/campaign", "/resign", "/acquire", "/release", "/applied", "/keepalive", "/v1/txn"];
     ends.iter().any(|end| path.ends_with(end))
 }
 

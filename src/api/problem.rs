@@ -294,6 +294,7 @@ impl From<CoordinatorError> for Problem {
             CoordinatorError::NotDone(Unavailable::Overloaded) => {
                 Self::new(ProblemKind::Unavailable, detail).retry_after(OVERLOAD)
             }
+            CoordinatorError::NotDone(Unavailable::NoRoom { .. }) => Self::new(ProblemKind::TooMany, detail),
             CoordinatorError::NotDone(_) => Self::new(ProblemKind::Unavailable, detail).retry_after(ELECTION),
             CoordinatorError::OutsideHistory(_) => Self::new(ProblemKind::Gone, detail),
             CoordinatorError::NoSuchMember(_) | CoordinatorError::ForeignSession(_) => {
@@ -350,6 +351,8 @@ fn of_rejection(rejection: Rejection, detail: String) -> Problem {
         }
         Rejection::Held { .. }
         | Rejection::AlreadyFounded { .. }
+        | Rejection::NotFounded
+        | Rejection::OlderVolume { .. }
         | Rejection::Superseded { .. }
         | Rejection::RequestReused { .. }
         | Rejection::CannotCompact { .. } => Problem::new(ProblemKind::Conflict, detail),

@@ -6,10 +6,10 @@ use axum::response::Response;
 
 use super::contests::hold;
 use super::extract::{self, JsonBody, Names, Query};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reply::{Reply, millis};
 use super::{Api, wire};
-use crate::coordinator::CoordinatorError;
+use crate::coordinator::{Alive, CoordinatorError};
 use crate::machine::command::{EndCause, NewSession};
 use crate::types::{ClientName, SessionId, SessionName, Ttl};
 
@@ -45,7 +45,6 @@ pub fn called(api: &Api, session: SessionId) -> String {
     request_body = wire::CreateSession,
     responses(
         (status = 201, description = "it lives", body = wire::SessionCreated),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn create(
@@ -77,7 +76,6 @@ pub async fn create(
     ),
     responses(
         (status = 200, description = "it lives, for its whole time from now on", body = wire::KeptAlive),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn keep_alive(
@@ -89,10 +87,47 @@ pub async fn keep_alive(
     let deadline = query.take_deadline()?;
     query.finish()?;
     let alive = api.coordinator.keep_alive(session, deadline).await?;
-    let holds = alive.holds().map(|(contest, grant)| hold(contest, grant.token)).collect();
-    let body = wire::KeptAlive { valid_for_ms: millis(alive.valid_for), holds };
-    Ok(Reply::written(alive.state.revision(), body).json())
+    Ok(Reply::written(alive.state.revision(), kept(&alive)).json())
 }
+
+fn kept(alive: &Alive) -> wire::KeptAlive {
+    let holds = alive.holds().map(|(contest, grant)| hold(contest, grant.token)).collect();
+    wire::KeptAlive { valid_for_ms: millis(alive.valid_for), holds }
+}
+
+/// Keep many sessions alive at once, for whoever has many. Writes nothing to the log.
+#[utoipa::path(
+    post, path = "/v1/sessions/keepalive", tag = "sessions",
+    params(("timeoutMs" = Option<u64>, Query, description = "how long to wait, 1 to 60000, default 5000")),
+    request_body = wire::KeepAlive,
+    responses((status = 200, description = "which of them live, for their whole time from now on", body = wire::AllKeptAlive)),
+)]
+pub async fn keep_all_alive(
+    State(api): State<Api>,
+    mut query: Query,
+    JsonBody(body): JsonBody<wire::KeepAlive>,
+) -> Result<Response, Problem> {
+    let deadline = query.take_deadline()?;
+    query.finish()?;
+    if !(1..=TOGETHER).contains(&body.sessions.len()) {
+        return Err(Problem::invalid("/sessions", format!("it has 1 to {TOGETHER} sessions")));
+    }
+    let named = body.sessions.iter().enumerate();
+    let sessions = named.map(|(index, name)| known(&api, &format!("/sessions/{index}"), name));
+    let sessions = sessions.collect::<Result<Vec<_>, _>>()?;
+    let (revision, heard) = api.coordinator.keep_all_alive(&sessions, deadline).await?;
+    let (mut alive, mut over) = (Vec::new(), Vec::new());
+    for (session, heard) in body.sessions.into_iter().zip(heard) {
+        match heard {
+            Ok(heard) => alive.push(wire::OneKeptAlive { session, kept: kept(&heard) }),
+            Err(error) => over.push(wire::SessionOver { session, detail: error.to_string() }),
+        }
+    }
+    Ok(Reply::written(revision, wire::AllKeptAlive { alive, over }).json())
+}
+
+/// Sessions that one call may keep alive.
+const TOGETHER: usize = 1000;
 
 /// Read a session. This is no sign of life.
 #[utoipa::path(
@@ -105,7 +140,6 @@ pub async fn keep_alive(
     ),
     responses(
         (status = 200, description = "the session", body = wire::Session),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn get(State(api): State<Api>, Names(session): Names<String>, mut query: Query) -> Result<Response, Problem> {
@@ -143,7 +177,6 @@ pub async fn get(State(api): State<Api>, Names(session): Names<String>, mut quer
     ),
     responses(
         (status = 200, description = "whether it lived", body = wire::Deleted),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(

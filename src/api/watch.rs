@@ -22,7 +22,7 @@ use super::extract::{Names, Query, header_text};
 use super::keys::{LARGEST_PAGE, bounded, key_value, numbered, take_range};
 use super::leader::leader_json;
 use super::metrics::WatchGuard;
-use super::problem::{Problem, ProblemBody, ProblemKind};
+use super::problem::{Problem, ProblemKind};
 use super::reply::Reply;
 use super::{Api, wire};
 use crate::coordinator::{CoordinatorError, Read, Unavailable};
@@ -54,7 +54,6 @@ pub const WATCHES: usize = 10_000;
     ),
     responses(
         (status = 200, description = "events `snapshot` (KeySnapshot), `put` and `delete` (KeyEvent), `heartbeat` (Heartbeat)", body = wire::KeyEvent, content_type = "text/event-stream"),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) -> Result<Response, Problem> {
@@ -76,7 +75,6 @@ pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) 
     ),
     responses(
         (status = 200, description = "events `snapshot` and `leader` (LeaderEvent), `heartbeat` (Heartbeat)", body = wire::LeaderEvent, content_type = "text/event-stream"),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn leader(State(api): State<Api>, mut query: Query, headers: HeaderMap) -> Result<Response, Problem> {
@@ -99,7 +97,6 @@ pub async fn leader(State(api): State<Api>, mut query: Query, headers: HeaderMap
     ),
     responses(
         (status = 200, description = "events `snapshot`, `granted` and `lost` (ElectionEvent), `heartbeat` (Heartbeat)", body = wire::ElectionEvent, content_type = "text/event-stream"),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn election(
@@ -131,7 +128,6 @@ pub async fn election(
     responses(
         (status = 200, description = "events `snapshot`, `config` and `delete` (ConfigEvent), `heartbeat` (Heartbeat); for a long poll the config", body = wire::ConfigEvent, content_type = "text/event-stream"),
         (status = 304, description = "a long poll has ended without a change"),
-        (status = "default", description = "a problem", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn config(
@@ -403,6 +399,9 @@ impl Walk {
             | Change::ElectionSet { .. }
             | Change::ConsumerReported { .. }
             | Change::MemberAnnounced { .. }
+            | Change::MemberForgotten { .. }
+            | Change::SizeSet(_)
+            | Change::Steered(_)
             | Change::ClusterFounded
             | Change::Compacted { .. } => {
                 unreachable!("no topic asks for it")

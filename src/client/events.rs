@@ -2,7 +2,7 @@
 
 /// One event as it stood in the stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct RawEvent {
+pub(crate) struct RawEvent {
     pub id: Option<String>,
     pub name: String,
     pub data: String,
@@ -10,7 +10,7 @@ pub(super) struct RawEvent {
 
 /// Collects lines into events.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(crate) struct Parser {
     line: Vec<u8>,
     event: RawEvent,
     bytes: usize,
@@ -21,7 +21,7 @@ const MOST_BYTES: usize = 64 << 20;
 
 impl Parser {
     /// Takes the next bytes and gives the events that they finish; `None` when the stream makes no sense.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Vec<RawEvent>> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<RawEvent>> {
         let mut events = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.bytes += part.len();

@@ -131,6 +131,7 @@ impl Session {
     ) -> Result<Grant, NotGranted> {
         let client = self.client.with_patience(Patience::Once(ASK + ANSWER));
         let wait_ms = u64::try_from(ASK.as_millis()).unwrap_or(u64::MAX);
+        let mut failures = 0;
         loop {
             let asked = tokio::select! {
                 biased;
@@ -139,10 +140,10 @@ impl Session {
             };
             match asked {
                 Ok(granted) => return Ok(self.won(kind, namespace, name, &granted)),
-                Err(error) if error.is_still_waiting() => {}
+                Err(error) if error.is_still_waiting() => failures = 0,
                 Err(error) if error.retry_after().is_some() => {
-                    client.prefer_another();
-                    tokio::time::sleep(PAUSE).await;
+                    failures += 1;
+                    client.prefer_another(failures, PAUSE).await;
                 }
                 Err(error) => return Err(NotGranted::Refused(error)),
             }
@@ -162,7 +163,7 @@ impl Session {
     }
 }
 
-/// Before the next member is asked.
+/// Before the members are asked again, when none of them could answer.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Grant {

@@ -7,7 +7,7 @@
 //! it), `watch.rs` (streams that resume), `error.rs` (what can go wrong).
 
 mod error;
-mod events;
+pub(crate) mod events;
 mod grant;
 mod send;
 mod session;
@@ -262,9 +262,12 @@ impl Client {
         self.send(Request::new(Method::GET, path).query(query)).await
     }
 
-    /// Asks another member first from now on.
-    fn prefer_another(&self) {
+    /// Asks another member first from now on: at once, and after a pause when as many tries have failed as there are members.
+    async fn prefer_another(&self, failures: usize, pause: Duration) {
         self.preferred.fetch_add(1, Ordering::Relaxed);
+        if failures.is_multiple_of(self.endpoints.len()) {
+            tokio::time::sleep(pause).await;
+        }
     }
 
     /// A key that no other request of any client has.
@@ -316,5 +319,20 @@ mod tests {
             let client = Client::new(&wrong, Patience::Once(DIAL), 1);
             assert!(matches!(client, Err(ClientError::BadEndpoint(_))), "{wrong:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_member_is_asked_at_once_and_a_rest_comes_when_all_have_failed() {
+        let endpoints = [1, 2, 3].map(|port| format!("http://127.0.0.1:{port}"));
+        let pause = Duration::from_millis(100);
+        let client = Client::new(&endpoints, Patience::Once(pause), 1).expect("three URLs");
+        let mut rests = Vec::new();
+        for failures in 1..=6 {
+            let began = tokio::time::Instant::now();
+            client.prefer_another(failures, pause).await;
+            rests.push(began.elapsed() >= pause);
+        }
+        assert_eq!(rests, [false, false, true, false, false, true]);
+        assert_eq!(client.preferred.load(Ordering::Relaxed), 6);
     }
 }

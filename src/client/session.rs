@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::send::Request;
@@ -175,6 +175,7 @@ impl Keeper {
     async fn until_heard(&self) -> Option<String> {
         // A member that does not answer must leave time to ask the others.
         let client = self.client.with_patience(Patience::Once(self.ttl / 6));
+        let mut failures = 0;
         loop {
             let sent = Instant::now();
             match client.send::<wire::KeptAlive>(Request::new(Method::POST, &self.path)).await {
@@ -189,19 +190,21 @@ impl Keeper {
                 }
                 Err(error) if error.is_not_found() => return Some(error.to_string()),
                 Err(_) => {
-                    client.prefer_another();
-                    sleep(PAUSE.min(self.ttl / 20)).await;
+                    failures += 1;
+                    client.prefer_another(failures, PAUSE.min(self.ttl / 20)).await;
                 }
             }
         }
     }
 }
 
-/// Before the next member is asked.
+/// Before the members are asked again, when none of them could answer.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 pub(super) mod tests {
+    use tokio::time::sleep;
+
     use super::*;
 
     /// A session of a cluster that nobody reaches, and the way to say what is known of it.

@@ -54,7 +54,7 @@ impl Watch {
     /// When no member takes the watch up again within the client's patience, or one refuses it.
     pub async fn next(&mut self) -> Result<WatchEvent, ClientError> {
         let (Patience::Until(patience) | Patience::Once(patience)) = self.client.patience;
-        let mut deadline = None;
+        let (mut deadline, mut failures) = (None, 0);
         loop {
             let error = match self.next_of_stream().await {
                 Ok(event) => return Ok(event),
@@ -64,7 +64,10 @@ impl Watch {
             self.endpoint = (self.endpoint + 1) % self.client.endpoints.len();
             // Patience begins to run with the first failure, not with the wait for an event.
             let deadline = *deadline.get_or_insert(Instant::now() + patience);
-            match error.retry_after() {
+            // The next member at once, and a rest when none of them could go on.
+            failures += 1;
+            let has_tried_all = failures % self.client.endpoints.len() == 0;
+            match error.retry_after().map(|pause| if has_tried_all { pause } else { Duration::ZERO }) {
                 Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
                 Some(_) | None => return Err(error),
             }

@@ -1,8 +1,9 @@
 //! The cluster itself: who is in it, who leads, how far each member is. Always answers, from what this member knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::{Coordinator, CoordinatorError};
@@ -22,6 +23,8 @@ pub struct ClusterView {
     pub term: Term,
     pub leader: Option<LeaderView>,
     pub members: Vec<MemberView>,
+    /// Members that must not take part, because of their volumes, as far as this member was told; and why.
+    pub refused: BTreeMap<MemberName, String>,
     /// Voters that make a quorum.
     pub quorum: usize,
     /// Whether enough voters answer, as far as this member sees.
@@ -30,6 +33,20 @@ pub struct ClusterView {
     pub tolerance: usize,
     /// Whether leadership was confirmed by a quorum for this answer; if not, all of it may be old.
     pub confirmed: bool,
+    /// What the Raft leader does next with the membership, or what that waits for; empty when there is nothing to do, and on
+    /// every other member.
+    pub step: String,
+}
+
+impl ClusterView {
+    /// Finds out anew what follows from the states of the members.
+    pub fn count(&mut self) {
+        let voters = self.members.iter().filter(|member| member.voter);
+        let reachable = voters.clone().filter(|voter| voter.state != MemberState::Unreachable).count();
+        self.quorum = voters.count() / 2 + 1;
+        self.available = reachable >= self.quorum;
+        self.tolerance = reachable.saturating_sub(self.quorum);
+    }
 }
 
 /// The Raft leader.
@@ -80,9 +97,14 @@ impl Coordinator {
         self.raft.status()
     }
 
-    /// This member's handle of consensus, for those who wait for its changes.
-    pub fn raft(&self) -> &crate::raft::RaftHandle {
-        &self.raft
+    /// The same, for those who wait for its changes.
+    pub fn status_changes(&self) -> watch::Receiver<Arc<RaftStatus>> {
+        self.raft.status_changes()
+    }
+
+    /// The state of this member, for those who wait for its changes.
+    pub fn state_changes(&self) -> watch::Receiver<Arc<Machine>> {
+        self.raft.state_changes()
     }
 
     /// The Raft leader that this member knows of; `None` when there is none.
@@ -97,12 +119,18 @@ impl Coordinator {
         node.map(|node| node.name.clone())
     }
 
+    /// Names of members that should not lead while another can; for as long as this member leads.
+    pub fn set_unfit(&self, names: BTreeSet<String>) {
+        self.raft.set_unfit(names);
+    }
+
     /// The cluster, with what every reachable member says of itself. Always answers, within a fraction of a second.
     pub async fn cluster(&self) -> ClusterView {
         let deadline = Instant::now() + PATIENCE;
         let (peers, confirmed) = tokio::join!(self.raft.peers(deadline), self.raft.read(deadline));
         let (status, state) = (self.raft.status(), self.raft.state());
-        view(&status, &state, &peers, confirmed.is_ok())
+        let view = view(&status, &state, &peers, confirmed.is_ok());
+        ClusterView { step: self.raft.membership_step(), refused: self.raft.refused(), ..view }
     }
 
     /// Moves Raft leadership to the member of that name, or to the most caught-up voter.
@@ -155,20 +183,22 @@ fn view(status: &RaftStatus, state: &Machine, peers: &BTreeMap<MemberId, PeerSta
         .chain(learners)
         .map(|(member, node, voter)| member_view(member, node, voter, status, state, peers.get(&member)))
         .collect();
-    let reachable = members.iter().filter(|member| member.voter && member.state != MemberState::Unreachable).count();
-    let quorum = status.voters.len() / 2 + 1;
-    ClusterView {
+    let mut view = ClusterView {
         phase: status.phase.clone(),
         cluster: status.cluster.clone(),
         revision: state.revision(),
         term: status.term,
         leader: leader_view(status, state),
-        quorum,
-        available: !status.voters.is_empty() && reachable >= quorum,
-        tolerance: reachable.saturating_sub(quorum),
+        quorum: 0,
+        available: false,
+        tolerance: 0,
         members,
+        refused: BTreeMap::new(),
         confirmed,
-    }
+        step: String::new(),
+    };
+    view.count();
+    view
 }
 
 fn member_view(

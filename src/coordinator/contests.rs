@@ -10,10 +10,14 @@ use super::{Coordinator, CoordinatorError, Write, Written};
 use crate::machine::command::{Action, ClaimLimits, ContestId, EndCause, NewClaim};
 use crate::machine::contest::Grant;
 use crate::machine::outcome::{Claimed, Effect, Origin};
-use crate::types::{FencingToken, Revision, SessionId};
+use crate::types::{FencingToken, Revision, SessionId, Ttl};
 
 /// The shortest and the longest time between two looks at a claim. Each is a sign of life of its session.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+fn between_looks(ttl: Ttl) -> Duration {
+    (ttl.as_duration() / 3).clamp(LOOKS.0, LOOKS.1)
+}
 
 /// Where a claim stands, in a state that is as new as any.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub struct Following {
     contest: ContestId,
     session: SessionId,
     began: Instant,
+    /// When its session was heard of last, at the earliest, counted from `began`.
+    heard: Duration,
+    /// An older state knows nothing of the claim.
+    since: Revision,
     bell: Bell,
     /// Until when to look again.
     look_again: Instant,
@@ -57,15 +65,19 @@ impl Coordinator {
         let bell = self.bells.listen(session);
         let limits = ClaimLimits { waiting: self.sessions.max_waiting, claims: self.sessions.max_holds };
         let action = Action::Claim { contest: contest.clone(), session, claim, limits };
-        let written = self.propose(action, write).await?;
-        let Written { origin, effect: claimed, .. } =
+        let written = self.propose_alive(action, session, write).await?;
+        let Written { revision: since, origin, effect: claimed } =
             written.map(|effect| if let Effect::Claimed(claimed) = effect { Some(claimed) } else { None });
-        let granted = match (origin, claimed) {
+        let (granted, look_again) = match (origin, claimed) {
             // Then it is this grant that was answered before, whatever came after it.
-            (Origin::Remembered, Claimed::Granted(grant)) => Some(grant.token),
-            (Origin::Remembered | Origin::Fresh, _) => None,
+            (Origin::Remembered, Claimed::Granted(grant)) => (Some(grant.token), began),
+            (Origin::Remembered | Origin::Fresh, _) => {
+                let ttl = self.state().sessions().get(session).map(|record| record.ttl);
+                (None, began + ttl.map_or(Duration::ZERO, between_looks))
+            }
         };
-        Ok(Following { coordinator: self.clone(), contest, session, began, bell, look_again: began, granted })
+        let (coordinator, heard) = (self.clone(), Duration::ZERO);
+        Ok(Following { coordinator, contest, session, began, heard, since, bell, look_again, granted })
     }
 
     /// Gives up a grant, or a place in the queue; what was given up.
@@ -106,9 +118,11 @@ impl Following {
     /// When the session or the claim has ended, or the cluster cannot say before `deadline`.
     pub async fn look(&mut self, deadline: Instant) -> Result<(Revision, Standing), CoordinatorError> {
         let (contest, session) = (&self.contest, self.session);
+        let heard = self.began.elapsed();
         let alive = self.coordinator.keep_alive_since(session, self.began, deadline).await?;
         let Alive { ttl, valid_for, state, .. } = alive;
-        self.look_again = Instant::now() + (ttl.as_duration() / 3).clamp(LOOKS.0, LOOKS.1);
+        self.heard = heard;
+        self.look_again = Instant::now() + between_looks(ttl);
         let over = || CoordinatorError::ClaimOver { contest: contest.clone(), session, token: self.granted };
         let claim = state.contests().claim(contest, session).ok_or_else(over)?;
         let standing = match (self.granted, claim.grant(session)) {
@@ -126,10 +140,22 @@ impl Following {
         Ok((state.revision(), standing))
     }
 
-    /// Waits until there is something to look at: news, or the time for another sign of life. At most until `limit`.
-    pub async fn changed(&mut self, limit: Instant) {
-        // Which of the two it was does not matter.
-        drop(timeout_at(self.look_again.min(limit), self.bell.rung()).await);
+    /// The grant, when this member knows of it and the last sign of life leaves time to act on it. That costs no round: a
+    /// grant is held for as long as its session lives, and the session lives for its whole time from each sign of life.
+    fn known_grant(&self) -> Option<(Revision, Grant, Duration)> {
+        let state = self.coordinator.state();
+        let ttl = state.sessions().alive(self.session).ok()?.ttl.as_duration();
+        let grant = state.contests().claim(&self.contest, self.session)?.grant(self.session)?;
+        let is_this_one = self.granted.is_none_or(|token| token == grant.token) && state.revision() >= self.since;
+        let is_recent = self.began.elapsed() < self.heard + ttl / 2;
+        let valid_for = self.coordinator.clock_drift().valid(self.heard + ttl);
+        (is_this_one && is_recent).then(|| (state.revision(), grant, valid_for))
+    }
+
+    /// Waits until there is something to look at: news, or the time for another sign of life. At most until `limit`. Whether
+    /// there is news.
+    pub async fn changed(&mut self, limit: Instant) -> bool {
+        timeout_at(self.look_again.min(limit), self.bell.rung()).await.is_ok()
     }
 
     /// Waits for a grant until `limit`.
@@ -141,14 +167,21 @@ impl Following {
         limit: Instant,
         deadline: Instant,
     ) -> Result<(Revision, Grant, Duration), CoordinatorError> {
+        let mut has_news = false;
         loop {
-            match self.look(deadline.max(limit)).await? {
-                (revision, Standing::Holding { grant, valid_for }) => return Ok((revision, grant, valid_for)),
-                (_, Standing::Waiting { ahead }) if Instant::now() >= limit => {
-                    return Err(CoordinatorError::StillWaiting { contest: self.contest.clone(), ahead });
-                }
-                (_, Standing::Waiting { .. }) => self.changed(limit).await,
+            if let Some(known) = self.known_grant() {
+                return Ok(known);
             }
+            if has_news || Instant::now() >= self.look_again.min(limit) {
+                match self.look(deadline.max(limit)).await? {
+                    (revision, Standing::Holding { grant, valid_for }) => return Ok((revision, grant, valid_for)),
+                    (_, Standing::Waiting { ahead }) if Instant::now() >= limit => {
+                        return Err(CoordinatorError::StillWaiting { contest: self.contest.clone(), ahead });
+                    }
+                    (_, Standing::Waiting { .. }) => {}
+                }
+            }
+            has_news = self.changed(limit).await;
         }
     }
 }

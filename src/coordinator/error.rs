@@ -70,6 +70,7 @@ impl CoordinatorError {
             | Self::MaybeDone { .. }
             | Self::NotThereYet { .. }
             | Self::StillWaiting { .. } => ErrorKind::Timeout,
+            Self::NotDone(Unavailable::NoRoom { .. }) => ErrorKind::Rejected,
             Self::NotDone(_) => ErrorKind::Unavailable,
             Self::OutsideHistory(_) | Self::ClaimOver { .. } => ErrorKind::Gone,
             Self::NoSuchMember(_) | Self::ForeignSession(_) => ErrorKind::NotFound,

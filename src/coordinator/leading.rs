@@ -3,16 +3,18 @@
 use futures::future::pending;
 
 use super::Coordinator;
-use crate::raft::RaftRole;
 use crate::types::Leadership;
 
 impl Coordinator {
     /// This member's leadership, once its first command is applied and as long as it knows of no other Raft leader.
     pub fn own_leadership(&self) -> Option<Leadership> {
-        let (status, state) = (self.raft.status(), self.raft.state());
-        let begun = state.leadership()?;
-        let leads = status.role == RaftRole::Leader && status.member == Some(begun.member) && status.term == begun.term;
-        leads.then_some(begun.leadership)
+        self.raft.own_leadership()
+    }
+
+    /// The same while a quorum keeps to it. A Raft leader that is cut off from its peers, but not from the rest of the world,
+    /// does nothing there any more before a next one can begin.
+    pub fn kept_leadership(&self) -> Option<Leadership> {
+        self.raft.kept_leadership()
     }
 
     /// Waits until this member's leadership is another than `known`.
@@ -34,6 +36,23 @@ impl Coordinator {
                 // The member's Raft is gone, and nothing changes any more.
                 pending::<()>().await;
             }
+        }
+    }
+
+    /// Does `work` in each leadership of this member, from its beginning on; drops it where it waits when the leadership
+    /// ends. Never returns.
+    pub async fn in_each_leadership<F: Future<Output = ()>>(&self, work: impl Fn(Leadership) -> F) {
+        let mut present = self.own_leadership();
+        loop {
+            let changed = self.own_leadership_changes(present);
+            present = match present {
+                None => changed.await,
+                Some(leadership) => tokio::select! {
+                    biased;
+                    next = changed => next,
+                    () = work(leadership) => None,
+                },
+            };
         }
     }
 }

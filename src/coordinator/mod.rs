@@ -30,15 +30,18 @@ pub use keys::Transacted;
 pub use reads::{Consistency, Read};
 pub use sessions::Alive;
 
-// What consensus says of itself, for the layers above, which do not see `raft`.
-pub use crate::raft::{Attendance, Phase, RaftRole, RaftStatus, TransferError, Unavailable};
+// What consensus says of itself and asks for, for the layers above, which do not see `raft`.
+pub use crate::raft::{
+    Attendance, Beginning, ClusterRegistry, Known, MembershipPhase, Phase, RaftRole, RaftStatus, Recorded,
+    RegistryError, TransferError, Unavailable,
+};
 
 use crate::machine::command::{Action, Author, Command};
 use crate::machine::outcome::{Answer, Effect, Origin};
 use crate::raft::{Clock, RaftHandle};
 use crate::settings::SessionSettings;
 use crate::tasks::{Exit, Tasks};
-use crate::types::{IdempotencyKey, Leadership, Revision};
+use crate::types::{IdempotencyKey, Leadership, Revision, SessionId, Timestamp};
 use crate::watch::{Filter, Hub, Subscription};
 
 /// Calls that may be in flight at a time: more would only wait for one another, so they are told to come back.
@@ -99,6 +102,11 @@ impl Coordinator {
         Ok(Self { raft, hub, clock, calls, sessions, keep_alives, bells, metrics })
     }
 
+    /// The time of day, for what people read.
+    pub fn time_of_day(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     /// Watches what `filter` wants, behind the revision `seen`.
     pub fn watch(&self, filter: Filter, seen: Revision) -> Subscription {
         self.hub.subscribe(filter, seen)
@@ -122,9 +130,24 @@ impl Coordinator {
     /// Proposes what a client asks for.
     async fn propose(&self, action: Action, write: Write) -> Result<Written<Effect>, CoordinatorError> {
         let _permit = self.admit()?;
-        let command = Command { at: self.clock.wall(), author: Author::Client(write.key.clone()), action };
-        let committed = self.raft.propose(command, write.deadline).await;
+        let committed = self.raft.propose(self.command(action, &write), write.deadline).await;
         written(committed.map_err(|error| CoordinatorError::of_proposal(error, write.key))?.answer)
+    }
+
+    /// The same, as the sign of life of a session.
+    async fn propose_alive(
+        &self,
+        action: Action,
+        session: SessionId,
+        write: Write,
+    ) -> Result<Written<Effect>, CoordinatorError> {
+        let _permit = self.admit()?;
+        let committed = self.raft.propose_alive(self.command(action, &write), session, write.deadline).await;
+        written(committed.map_err(|error| CoordinatorError::of_proposal(error, write.key))?.answer)
+    }
+
+    fn command(&self, action: Action, write: &Write) -> Command {
+        Command { at: self.clock.wall(), author: Author::Client(write.key.clone()), action }
     }
 
     fn admit(&self) -> Result<SemaphorePermit<'_>, CoordinatorError> {

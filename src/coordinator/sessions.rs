@@ -11,10 +11,10 @@ use crate::machine::command::{Action, ContestId, EndCause, Metadata, NewSession}
 use crate::machine::contest::Grant;
 use crate::machine::outcome::{Effect, Origin};
 use crate::raft::{Attendance, Unavailable};
-use crate::types::{ClockDrift, SessionId, SessionName, Ttl};
+use crate::types::{ClockDrift, Revision, SessionId, SessionName, Ttl};
 
-/// Signs of life that may wait at a time, in few rounds.
-pub(super) const KEEP_ALIVES: usize = 16_384;
+/// Sessions whose signs of life may wait at a time, in few rounds.
+pub(super) const KEEP_ALIVES: usize = 131_072;
 
 /// A session that has just been heard of.
 #[derive(Debug, Clone)]
@@ -89,10 +89,35 @@ impl Coordinator {
         began: Instant,
         deadline: Instant,
     ) -> Result<Alive, CoordinatorError> {
-        let _permit = self.keep_alives.try_acquire().map_err(|_| CoordinatorError::NotDone(Unavailable::Overloaded))?;
-        self.metrics.keep_alives.inc();
         let waited = began.elapsed();
-        let state = self.raft.keep_alive(session, deadline).await.map_err(CoordinatorError::NotDone)?;
+        let state = self.heard_of(&[session], deadline).await?;
+        self.alive(session, waited, &state)
+    }
+
+    /// Notes a sign of life of many sessions at once; each has ended or never was, or lives.
+    ///
+    /// # Errors
+    /// When the cluster cannot say now.
+    pub async fn keep_all_alive(
+        &self,
+        sessions: &[SessionId],
+        deadline: Instant,
+    ) -> Result<(Revision, Vec<Result<Alive, CoordinatorError>>), CoordinatorError> {
+        let state = self.heard_of(sessions, deadline).await?;
+        let each = sessions.iter().map(|session| self.alive(*session, Duration::ZERO, &state)).collect();
+        Ok((state.revision(), each))
+    }
+
+    async fn heard_of(&self, sessions: &[SessionId], deadline: Instant) -> Result<Arc<Machine>, CoordinatorError> {
+        let overloaded = |_| CoordinatorError::NotDone(Unavailable::Overloaded);
+        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        let _permit = self.keep_alives.try_acquire_many(count).map_err(overloaded)?;
+        self.metrics.keep_alives.inc_by(count.into());
+        self.raft.keep_alive(sessions, deadline).await.map_err(CoordinatorError::NotDone)
+    }
+
+    /// A session that was heard of, so long after its client's request came.
+    fn alive(&self, session: SessionId, waited: Duration, state: &Arc<Machine>) -> Result<Alive, CoordinatorError> {
         let ttl = match state.sessions().alive(session) {
             Ok(record) => record.ttl,
             Err(rejection) => {
@@ -102,7 +127,7 @@ impl Coordinator {
         };
         // By the client's clock, at least so much less time has passed than by ours, and it stops so much earlier.
         let valid_for = self.sessions.clock_drift.valid(waited.saturating_add(ttl.as_duration()));
-        Ok(Alive { session, ttl, valid_for, state })
+        Ok(Alive { session, ttl, valid_for, state: Arc::clone(state) })
     }
 
     /// Ends a session with everything that it holds; whether it lived.

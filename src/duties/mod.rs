@@ -37,24 +37,9 @@ const COMMAND: Duration = Duration::from_secs(5);
 pub fn start(coordinator: Coordinator, tasks: &Tasks) {
     let stopping = tasks.stopping();
     tasks.spawn("duties", Exit::Fatal, async move {
-        stopping.run_until_cancelled(follow_leadership(&coordinator)).await;
+        let serving = coordinator.in_each_leadership(|leadership| serve(&coordinator, leadership));
+        stopping.run_until_cancelled(serving).await;
     });
-}
-
-/// One set of duties after another, each for one leadership of this member. Never ends.
-async fn follow_leadership(coordinator: &Coordinator) {
-    let mut present = coordinator.own_leadership();
-    loop {
-        let changed = coordinator.own_leadership_changes(present);
-        present = match present {
-            None => changed.await,
-            Some(leadership) => tokio::select! {
-                biased;
-                next = changed => next,
-                () = serve(coordinator, leadership) => None,
-            },
-        };
-    }
 }
 
 /// The duties of one leadership, until it is dropped.

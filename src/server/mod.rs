@@ -1,11 +1,14 @@
 //! A member, built from top to bottom, and how it ends.
 //!
 //! This is the only place that knows every part. Read next: `shutdown.rs` (who asks to stop, and in which order the parts
-//! do), `readiness.rs` (what the probes of the health port ask), `clock.rs`.
+//! do), `readiness.rs` (what the probes of the health port ask), `descriptors.rs` (how many clients there is room for),
+//! `source.rs` (where resources come from), `clock.rs`.
 
 mod clock;
+mod descriptors;
 mod readiness;
 mod shutdown;
+mod source;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,15 +24,16 @@ pub use shutdown::{Stop, Stops};
 use crate::api::{self, Api, HttpMetrics, health};
 use crate::coordinator::Coordinator;
 use crate::duties;
-use crate::operator;
+use crate::operator::kubernetes::{NoApiServer, OperatorMetrics};
 use crate::raft::transport::{BindError, Layer, TcpNetwork};
 use crate::raft::volume::{DiskVolume, VolumeError};
 use crate::raft::{Clock, Parts, Phase, RaftHandle, SnapshotThresholds, StartError};
 use crate::settings::MemberSettings;
-use crate::tasks::{Exit, Failures, Tasks};
+use crate::tasks::{Failures, Tasks};
 use crate::telemetry::new_registry;
 use crate::watch::{Hub, HubLimits};
 use readiness::Readiness;
+use source::Source;
 
 /// Why a member did not start, or could not go on.
 #[derive(Debug, Error)]
@@ -42,6 +46,8 @@ pub enum MemberError {
     Volume(#[from] VolumeError),
     #[error(transparent)]
     Raft(#[from] StartError),
+    #[error(transparent)]
+    Kubernetes(#[from] NoApiServer),
     #[error("cannot declare the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot listen for signals: {0}")]
@@ -94,11 +100,12 @@ impl Member {
         let health = listen("--health", settings.health).await?;
         let network = TcpNetwork::bind(&settings.member_listen.to_string(), Layer::Plain, &registry).await?;
         let volume = DiskVolume::open(&settings.data_dir)?;
+        let source = Source::of(settings).await?;
 
         let parts = Parts {
             name: settings.name.clone(),
             url: settings.advertise_http.clone(),
-            initial_cluster: settings.initial_cluster.clone(),
+            beginning: source.beginning(settings),
             timing: settings.timing,
             snapshots: SnapshotThresholds::default(),
             volume,
@@ -111,15 +118,14 @@ impl Member {
         let coordinator = Coordinator::start(raft.clone(), hub, clock, settings.sessions, &registry, &front)?;
 
         duties::start(coordinator.clone(), &front);
-        if let Some(resources) = settings.resources.clone() {
-            let intake = operator::run(resources, coordinator.clone(), front.stopping());
-            front.spawn("resources", Exit::Fatal, intake);
-        }
+        let operator_metrics = OperatorMetrics::register(&registry)?;
+        source.start(coordinator.clone(), operator_metrics, &front);
         let readiness = Readiness::start(coordinator.clone(), &back);
         let http_metrics = HttpMetrics::register(&registry)?;
         let api = Api::new(coordinator, http_metrics, front.clone());
-        api::listener::serve(http, api::router(api), &front);
-        api::listener::serve(health, health::router(readiness.probes(), registry), &back);
+        let connections = descriptors::for_clients();
+        api::listener::serve(http, api::router(api), connections, &front);
+        api::listener::serve(health, health::router(readiness.probes(), registry), descriptors::PROBES, &back);
         let MemberSettings { name, http, health, member_listen, .. } = settings;
         info!(%name, %http, %health, %member_listen, "serving");
         Ok(Self { raft, readiness, front, front_failures, back, back_failures })
@@ -133,7 +139,7 @@ impl Member {
         };
         match &self.raft.status().phase {
             Phase::Stopped(why) => why.clone(),
-            Phase::Waiting(_) | Phase::Running => format!("{}: {}", failure.task, failure.cause),
+            Phase::Waiting(_) | Phase::Refused(_) | Phase::Running => format!("{}: {}", failure.task, failure.cause),
         }
     }
 }

@@ -89,13 +89,13 @@ impl Readiness {
 fn has_not_ended(status: &RaftStatus) -> Result<(), String> {
     match &status.phase {
         Phase::Stopped(why) => Err(why.clone()),
-        Phase::Waiting(_) | Phase::Running => Ok(()),
+        Phase::Waiting(_) | Phase::Refused(_) | Phase::Running => Ok(()),
     }
 }
 
 fn takes_part(status: &RaftStatus) -> Result<(), String> {
     match &status.phase {
-        Phase::Stopped(why) | Phase::Waiting(why) => Err(why.clone()),
+        Phase::Stopped(why) | Phase::Refused(why) | Phase::Waiting(why) => Err(why.clone()),
         Phase::Running => Ok(()),
     }
 }

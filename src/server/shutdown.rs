@@ -70,6 +70,7 @@ pub(super) async fn in_order(member: &Member, patience: Duration, mut stops: Sto
     let deadline = Instant::now() + patience;
     let order = async {
         member.readiness.stop();
+        member.raft.stand_back();
         member.front.stop(patience / 2).await;
         member.raft.shutdown(deadline).await;
         member.back.stop(deadline.saturating_duration_since(Instant::now())).await;

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use super::bench::{BenchCommand, ExpiryArgs, FailoverArgs, FailoverRival, LoadArgs, Rival};
+pub use super::timing::TimingArgs;
+
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -52,6 +55,11 @@ pub enum Command {
     Run(RunArgs),
     /// Move Raft leadership to another member
     Transfer(TransferArgs),
+    /// Print the CRDs as YAML, or bring them to the API server
+    Crds(CrdsArgs),
+    /// Measure what a cluster of three does on this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Stand between a holder and its command
     #[command(hide = true)]
     Guard(GuardArgs),
@@ -72,7 +80,8 @@ pub struct ServeArgs {
     /// Directory of this member's log, vote and snapshots [default: quorate-data/NAME]
     #[arg(long, env = "QUORATE_DATA_DIR", value_name = "DIR", help_heading = "Identity")]
     pub data_dir: Option<String>,
-    /// All members that found the cluster, this one included, each with the address at which the others reach its member port
+    /// All members that found the cluster, this one included, each with the address at which the others reach its member port;
+    /// with --kubernetes it may be left out: the first pod founds, and the others join
     #[arg(long, env = "QUORATE_INITIAL_CLUSTER", value_name = "NAME=HOST:PORT,...", help_heading = "Identity")]
     pub initial_cluster: Option<String>,
 
@@ -92,19 +101,26 @@ pub struct ServeArgs {
     /// Folder of YAML with ReplicatedConfig documents to replicate; the same on every member
     #[arg(long, env = "QUORATE_RESOURCES", value_name = "DIR", help_heading = "Resources")]
     pub resources: Option<String>,
+    /// Take resources from the Kubernetes API server, and write their status [default: false]
+    #[arg(
+        long,
+        env = "QUORATE_KUBERNETES",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "Resources"
+    )]
+    pub kubernetes: Option<String>,
+    /// Kubernetes namespace of this member's pod; needed with --kubernetes
+    #[arg(long, env = "QUORATE_NAMESPACE", value_name = "NAME", help_heading = "Resources")]
+    pub namespace: Option<String>,
     /// Which resources are served: those whose spec.cluster is this name [default: default]
     #[arg(long, env = "QUORATE_CLUSTER", value_name = "NAME", help_heading = "Resources")]
     pub cluster: Option<String>,
 
-    /// Pause between the Raft leader's heartbeats [default: 100ms]
-    #[arg(long, env = "QUORATE_HEARTBEAT", value_name = "DURATION", help_heading = "Timing")]
-    pub heartbeat: Option<String>,
-    /// Shortest election timeout, at least twice the heartbeat [default: 300ms]
-    #[arg(long, env = "QUORATE_ELECTION_MIN", value_name = "DURATION", help_heading = "Timing")]
-    pub election_min: Option<String>,
-    /// Longest election timeout, more than the shortest [default: 600ms]
-    #[arg(long, env = "QUORATE_ELECTION_MAX", value_name = "DURATION", help_heading = "Timing")]
-    pub election_max: Option<String>,
+    #[command(flatten)]
+    pub timing: TimingArgs,
     /// How long an orderly stop may take [default: 10s]
     #[arg(long, env = "QUORATE_STOP_TIMEOUT", value_name = "DURATION", help_heading = "Timing")]
     pub stop_timeout: Option<String>,
@@ -201,6 +217,9 @@ pub enum Output {
 /// `quorate status`
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Fail unless, within the timeout, every endpoint answers and all name the same leader, confirmed by a quorum
+    #[arg(long)]
+    pub check: bool,
     #[command(flatten)]
     pub client: ClientArgs,
 }
@@ -389,4 +408,30 @@ pub struct TransferArgs {
     pub to: Option<String>,
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// `quorate crds`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CrdsArgs {
+    #[command(subcommand)]
+    pub command: Option<CrdsCommand>,
+}
+
+/// What to do with the CRDs, other than to print them.
+#[derive(Debug, Subcommand)]
+pub enum CrdsCommand {
+    /// Apply them to the API server that kubectl would use (or that of the pod), and wait until they are served
+    #[command(
+        after_help = "It is a server-side apply that takes every field over. It needs the verbs get, create and patch for \
+                            customresourcedefinitions. CRDs of a newer release are left alone."
+    )]
+    Apply {
+        /// In whose name: that of whoever applies them as well, such as helm, or the other one will find a conflict
+        #[arg(long, default_value = "quorate-crds", value_name = "NAME")]
+        field_manager: String,
+        /// How long to wait, all CRDs together
+        #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = super::duration)]
+        timeout: Duration,
+    },
 }

@@ -9,26 +9,24 @@ use super::args::ServeArgs;
 use super::duration;
 use super::log::{self, LOG, LOG_FORMAT, LogSettings};
 use super::reader::{InvalidSettings, Reader, Setting};
+use super::resources::{self, KUBERNETES, NAMESPACE, RESOURCES, Resources};
 use super::session::{self, CLOCK_DRIFT, MAX_HOLDS, MAX_METADATA, MAX_SESSIONS, MAX_WAITING, SessionSettings};
+use super::timing::{self, ELECTION_MAX, ELECTION_MIN, FAST_FAILOVER, HEARTBEAT, Timing};
 use crate::types::{MemberName, Namespace};
 
-const NAME: Setting = Setting("name");
+pub(super) const NAME: Setting = Setting("name");
 const DATA_DIR: Setting = Setting("data-dir");
 const INITIAL_CLUSTER: Setting = Setting("initial-cluster");
 const HTTP: Setting = Setting("http");
 const HEALTH: Setting = Setting("health");
 const MEMBER_LISTEN: Setting = Setting("member-listen");
 const ADVERTISE_HTTP: Setting = Setting("advertise-http");
-const RESOURCES: Setting = Setting("resources");
 const CLUSTER: Setting = Setting("cluster");
-const HEARTBEAT: Setting = Setting("heartbeat");
-const ELECTION_MIN: Setting = Setting("election-min");
-const ELECTION_MAX: Setting = Setting("election-max");
 const STOP_TIMEOUT: Setting = Setting("stop-timeout");
 const STOP_WITH_PARENT: Setting = Setting("stop-with-parent");
 
 /// What a settings file may have.
-const SETTINGS: [Setting; 21] = [
+const SETTINGS: [Setting; 24] = [
     NAME,
     DATA_DIR,
     INITIAL_CLUSTER,
@@ -37,10 +35,13 @@ const SETTINGS: [Setting; 21] = [
     MEMBER_LISTEN,
     ADVERTISE_HTTP,
     RESOURCES,
+    KUBERNETES,
+    NAMESPACE,
     CLUSTER,
     HEARTBEAT,
     ELECTION_MIN,
     ELECTION_MAX,
+    FAST_FAILOVER,
     STOP_TIMEOUT,
     STOP_WITH_PARENT,
     CLOCK_DRIFT,
@@ -57,14 +58,15 @@ const SETTINGS: [Setting; 21] = [
 pub struct MemberSettings {
     pub name: MemberName,
     pub data_dir: PathBuf,
-    /// Every founding member and the `host:port` of its member port, this member included.
-    pub initial_cluster: BTreeMap<MemberName, String>,
+    pub founding: Founding,
     pub http: SocketAddr,
     pub health: SocketAddr,
     pub member_listen: SocketAddr,
     /// Base URL of the HTTP API for others.
     pub advertise_http: String,
     pub resources: Option<Resources>,
+    /// Resources of other clusters are left alone.
+    pub cluster: Namespace,
     pub timing: Timing,
     pub stop_timeout: Duration,
     /// Whether the end of standard input stops the member.
@@ -73,31 +75,13 @@ pub struct MemberSettings {
     pub log: LogSettings,
 }
 
-/// Where resources come from outside Kubernetes.
+/// How the cluster begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resources {
-    pub folder: PathBuf,
-    /// Resources of other clusters are left alone.
-    pub cluster: Namespace,
-}
-
-/// Raft's pace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    pub heartbeat: Duration,
-    /// An election timeout is drawn anew between this and `election_max`.
-    pub election_min: Duration,
-    pub election_max: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
-        }
-    }
+pub enum Founding {
+    /// Every founding member and the `host:port` of its member port, this member included.
+    Together(BTreeMap<MemberName, String>),
+    /// The first pod of the StatefulSet founds, and the others join.
+    FromOnePod,
 }
 
 impl MemberSettings {
@@ -108,21 +92,25 @@ impl MemberSettings {
     pub fn read(args: ServeArgs) -> Result<Self, InvalidSettings> {
         let mut reader = Reader::new(args.settings.as_deref(), &SETTINGS);
         let name = reader.require(NAME, args.name, MemberName::RULE, parse_name);
-        let cluster = read_initial_cluster(&mut reader, args.initial_cluster, name.as_ref());
         let data_dir = read_data_dir(&mut reader, args.data_dir, name.as_ref());
         let http = reader.read(HTTP, args.http, loopback(17_400), parse_listen);
         let health = reader.read(HEALTH, args.health, loopback(17_410), parse_listen);
         let member_listen = reader.read(MEMBER_LISTEN, args.member_listen, loopback(17_420), parse_listen);
         check_listeners(&mut reader, [(HTTP, http), (HEALTH, health), (MEMBER_LISTEN, member_listen)]);
         let advertise_http = read_advertise_http(&mut reader, args.advertise_http, http);
-        let resources = read_resources(&mut reader, args.resources, args.cluster);
-        let timing = read_timing(&mut reader, args.heartbeat, args.election_min, args.election_max);
+        let resources = resources::read(&mut reader, args.resources, args.kubernetes, args.namespace, name.as_ref());
+        let founding = match (&resources, reader.text(INITIAL_CLUSTER, args.initial_cluster)) {
+            // What is wrong with the resources is told already.
+            (Some(Some(Resources::Kubernetes(_))) | None, None) => Some(Founding::FromOnePod),
+            (_, given) => read_initial_cluster(&mut reader, given, name.as_ref()).map(Founding::Together),
+        };
+        let cluster = Namespace::new("default").expect("it is a DNS label");
+        let cluster = reader.read(CLUSTER, args.cluster, cluster, parse_label);
+        let timing = timing::read(&mut reader, args.timing);
         let stop_timeout = reader.read(STOP_TIMEOUT, args.stop_timeout, Duration::from_secs(10), |text| {
             between(text, Duration::from_secs(1), Duration::from_mins(10))
         });
-        let stop_with_parent = reader.read(STOP_WITH_PARENT, args.stop_with_parent, false, |text| {
-            text.parse().map_err(|_| format!("{text:?} is not allowed; allowed: true, false"))
-        });
+        let stop_with_parent = reader.read(STOP_WITH_PARENT, args.stop_with_parent, false, parse_bool);
         let sessions = session::read(&mut reader, args.sessions);
         let log = log::read(&mut reader, args.log, args.log_format);
         if !reader.is_clean() {
@@ -132,12 +120,13 @@ impl MemberSettings {
             Some(Self {
                 name: name?,
                 data_dir: data_dir?,
-                initial_cluster: cluster?,
+                founding: founding?,
                 http: http?,
                 health: health?,
                 member_listen: member_listen?,
                 advertise_http: advertise_http?,
                 resources: resources?,
+                cluster: cluster?,
                 timing: timing?,
                 stop_timeout: stop_timeout?,
                 stop_with_parent: stop_with_parent?,
@@ -221,7 +210,7 @@ fn read_data_dir(reader: &mut Reader, given: Option<String>, name: Option<&Membe
     reader.read(DATA_DIR, given, default, parse_directory)
 }
 
-fn parse_directory(text: &str) -> Result<PathBuf, String> {
+pub(super) fn parse_directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("it is empty; allowed: the path of a directory".to_owned()) } else { Ok(text.into()) }
 }
 
@@ -251,44 +240,15 @@ fn parse_url(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn read_resources(reader: &mut Reader, folder: Option<String>, cluster: Option<String>) -> Option<Option<Resources>> {
-    let default = Namespace::new("default").expect("it is a DNS label");
-    let cluster =
-        reader.read(CLUSTER, cluster, default, |text| Namespace::new(text).map_err(|error| error.to_string()));
-    let folder = reader.read(RESOURCES, folder, None, |text| parse_directory(text).map(Some));
-    Some(folder?.zip(cluster).map(|(folder, cluster)| Resources { folder, cluster }))
+pub(super) fn parse_label(text: &str) -> Result<Namespace, String> {
+    Namespace::new(text).map_err(|error| error.to_string())
 }
 
-fn read_timing(
-    reader: &mut Reader,
-    heartbeat: Option<String>,
-    election_min: Option<String>,
-    election_max: Option<String>,
-) -> Option<Timing> {
-    let default = Timing::default();
-    let range = |text: &str| between(text, Duration::from_millis(10), Duration::from_mins(1));
-    let heartbeat = reader.read(HEARTBEAT, heartbeat, default.heartbeat, range);
-    let election_min = reader.read(ELECTION_MIN, election_min, default.election_min, range);
-    let election_max = reader.read(ELECTION_MAX, election_max, default.election_max, range);
-    let timing = Timing { heartbeat: heartbeat?, election_min: election_min?, election_max: election_max? };
-    if timing.election_min < timing.heartbeat * 2 {
-        let what = format!(
-            "{:?} is too short for a heartbeat of {:?}; allowed: at least twice the heartbeat",
-            timing.election_min, timing.heartbeat
-        );
-        reader.problem(ELECTION_MIN, &what);
-    }
-    if timing.election_max <= timing.election_min {
-        let what = format!(
-            "{:?} leaves nothing to draw from; allowed: more than --election-min, {:?}",
-            timing.election_max, timing.election_min
-        );
-        reader.problem(ELECTION_MAX, &what);
-    }
-    Some(timing)
+pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is not allowed; allowed: true, false"))
 }
 
-fn between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+pub(super) fn between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let given = duration(text)?;
     if (least..=most).contains(&given) {
         Ok(given)
@@ -334,7 +294,7 @@ mod tests {
 
     #[test]
     fn each_wrong_setting_is_named_in_its_three_forms_with_what_is_allowed() {
-        let wrong: [(&[&str], &str, &str); 21] = [
+        let wrong: [(&[&str], &str, &str); 25] = [
             (&["--http", "nonsense"], "--http (QUORATE_HTTP, or http in the settings file)", "allowed: IP:PORT"),
             (&["--http", "127.0.0.1:0"], "--http", "allowed: IP:PORT"),
             (&["--health", "localhost:1"], "--health (QUORATE_HEALTH, or health", "allowed: IP:PORT"),
@@ -344,11 +304,19 @@ mod tests {
             (&["--advertise-http", "a:1"], "--advertise-http", "allowed: http://HOST:PORT"),
             (&["--data-dir", ""], "--data-dir (QUORATE_DATA_DIR, or dataDir", "allowed: the path of a directory"),
             (&["--resources", ""], "--resources", "allowed: the path of a directory"),
+            (&["--kubernetes=maybe"], "--kubernetes (QUORATE_KUBERNETES, or kubernetes", "allowed: true, false"),
+            (&["--kubernetes"], "--namespace (QUORATE_NAMESPACE, or namespace", "the Kubernetes namespace of this"),
+            (
+                &["--kubernetes", "--resources", "here"],
+                "--kubernetes",
+                "allowed: --resources or --kubernetes, not both",
+            ),
             (&["--cluster", "A"], "--cluster (QUORATE_CLUSTER, or cluster", "a DNS label"),
             (&["--heartbeat", "100"], "--heartbeat (QUORATE_HEARTBEAT, or heartbeat", "such as 100ms"),
             (&["--heartbeat", "1ms"], "--heartbeat", "allowed: 10ms to 60s"),
             (&["--heartbeat", "200ms"], "--election-min", "allowed: at least twice the heartbeat"),
-            (&["--election-max", "300ms"], "--election-max", "allowed: more than --election-min, 300ms"),
+            (&["--election-max", "250ms"], "--election-max", "allowed: more than --election-min, 250ms"),
+            (&["--fast-failover=maybe"], "--fast-failover (QUORATE_FAST_FAILOVER", "allowed: true, false"),
             (&["--stop-with-parent=maybe"], "--stop-with-parent", "allowed: true, false"),
             (&["--clock-drift", "1"], "--clock-drift (QUORATE_CLOCK_DRIFT, or clockDrift", "allowed: 0% to 20%"),
             (&["--max-sessions", "0"], "--max-sessions", "allowed: 1 to 1000000"),

@@ -1,21 +1,26 @@
-//! Quorate's own flags, environment and file: as written (`args.rs`), then as meant (`member.rs`, `session.rs`,
-//! `log.rs`).
+//! Quorate's own flags, environment and file: as written (`args.rs`), then as meant (`member.rs`, `timing.rs`,
+//! `resources.rs`, `session.rs`, `log.rs`).
 //!
 //! A member starts only with settings that are right as a whole; whatever is wrong is told at once, each with the names
 //! under which it can be set and with what is allowed. Nothing else in Quorate reads the command line or the environment.
 
 pub mod args;
+mod bench;
 mod log;
 mod member;
 mod reader;
+mod resources;
 mod session;
+mod timing;
 
 use std::time::Duration;
 
 pub use log::{LogFormat, LogSettings};
-pub use member::{MemberSettings, Resources, Timing};
+pub use member::{Founding, MemberSettings};
 pub use reader::{InvalidSettings, Problem};
+pub use resources::{Pod, Resources};
 pub use session::SessionSettings;
+pub use timing::{FastFailover, Timing};
 
 /// Reads a duration such as `100ms`, `10s` or `5m`.
 ///

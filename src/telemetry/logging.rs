@@ -35,7 +35,8 @@ pub fn start_logging(settings: &LogSettings) -> Result<(), AlreadyLogging> {
 fn directives(levels: &str) -> String {
     let given =
         levels.split(',').map(|part| if part.contains('=') { part.to_owned() } else { format!("quorate={part}") });
-    std::iter::once("error".to_owned()).chain(given).collect::<Vec<_>>().join(",")
+    // The operator says itself what its client meets.
+    ["error", "kube_client=off"].into_iter().map(str::to_owned).chain(given).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -44,10 +45,10 @@ mod tests {
 
     #[test]
     fn a_level_without_a_module_is_quorates_own() {
-        assert_eq!(directives("debug"), "error,quorate=debug");
+        assert_eq!(directives("debug"), "error,kube_client=off,quorate=debug");
         assert_eq!(
             directives("warn,quorate::raft=trace,openraft=info"),
-            "error,quorate=warn,quorate::raft=trace,openraft=info"
+            "error,kube_client=off,quorate=warn,quorate::raft=trace,openraft=info"
         );
     }
 }

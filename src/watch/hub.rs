@@ -120,6 +120,9 @@ fn size_of_event(event: &Event) -> usize {
         | Change::ConsumerReported { .. }
         | Change::LeadershipBegun { .. }
         | Change::MemberAnnounced { .. }
+        | Change::MemberForgotten { .. }
+        | Change::SizeSet(_)
+        | Change::Steered(_)
         | Change::ClusterFounded
         | Change::Compacted { .. } => 0,
     });

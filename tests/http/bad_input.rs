@@ -179,6 +179,9 @@ fn holdings(session: &str) -> Vec<Case> {
     let acquire = |body: &Value| contest("/v1/locks/default/disk/acquire", session, body);
     let resign = |body: &Value| contest("/v1/elections/default/main/resign", session, body);
     let keep_alive = |session: &str| Request::post(format!("/v1/sessions/{session}/keepalive"), "");
+    let keep_all_alive = |sessions: &[&str]| {
+        Request::post("/v1/sessions/keepalive", &json!({ "sessions": sessions }).to_string()).json()
+    };
     let verify = |body: &str| Request::post("/v1/fence/verify", body).json();
     let large = "m".repeat(1 << 20);
     let prefix = session.split_once('-').unwrap().0;
@@ -194,6 +197,10 @@ fn holdings(session: &str) -> Vec<Case> {
         case(keep_alive(&format!("{prefix}-999999")), 404, "not-found", "never created"),
         case(keep_alive("ffffffff-1"), 404, "not-found", "another cluster"),
         invalid(keep_alive("nonsense"), "session"),
+        invalid(keep_all_alive(&[]), "1 to 1000"),
+        invalid(keep_all_alive(&vec![session; 1001]), "1 to 1000"),
+        invalid(keep_all_alive(&[session, "nonsense"]), "/sessions/1"),
+        case(keep_all_alive(&["ffffffff-1"]), 404, "not-found", "another cluster"),
         invalid(keep_alive(&format!("{prefix}-01")), "session"),
         invalid(Request::delete(format!("/v1/sessions/{session}?cause=removed")), "client-exited"),
         invalid(Request::post("/v1/elections/default/main/campaign", "{}").json(), "session"),

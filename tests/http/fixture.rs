@@ -15,9 +15,9 @@ use prometheus::Registry;
 use quorate::api::{Api, HttpMetrics, router};
 use quorate::coordinator::Coordinator;
 use quorate::duties;
-use quorate::raft::transport::{Inbox, Lane, Network, NetworkError, Peer};
+use quorate::raft::transport::{Inbox, Lane, Network, NetworkError, Peer, Probe};
 use quorate::raft::volume::DiskVolume;
-use quorate::raft::{Clock, Parts, Phase, RaftHandle, RaftRole, SnapshotThresholds};
+use quorate::raft::{Beginning, Clock, Parts, Phase, RaftHandle, RaftRole, SnapshotThresholds};
 use quorate::settings::{SessionSettings, Timing};
 use quorate::tasks::{Failures, Tasks};
 use quorate::types::{MemberName, Timestamp};
@@ -63,6 +63,10 @@ impl Network for Nobody {
         let peer = peer.name().to_owned();
         Box::pin(async { Err(NetworkError::NotSent { peer, cause: "there is nobody else".to_owned() }) })
     }
+
+    fn probe(&self, _: &Peer, _: Bytes, _: Instant) -> BoxFuture<'static, Probe> {
+        Box::pin(async { Probe::Nothing })
+    }
 }
 
 impl Service {
@@ -79,7 +83,7 @@ impl Service {
         let parts = Parts {
             name: name.clone(),
             url: "http://solo:8080".to_owned(),
-            initial_cluster: BTreeMap::from([(name, "solo:7400".to_owned())]),
+            beginning: Beginning::Together(BTreeMap::from([(name, "solo:7400".to_owned())])),
             timing: Timing::default(),
             snapshots: SnapshotThresholds::default(),
             volume: DiskVolume::open(directory.path()).unwrap(),

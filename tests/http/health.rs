@@ -53,7 +53,7 @@ async fn a_head_that_is_too_large_or_no_http_at_all_is_refused_on_the_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tasks, _failures) = Tasks::new();
-    serve(listener, service.router.clone(), &tasks);
+    serve(listener, service.router.clone(), 64, &tasks);
     let talk = async |request: Vec<u8>| {
         let mut stream = TcpStream::connect(address).await.unwrap();
         // The server may close the connection before it has read everything.

@@ -1,5 +1,6 @@
 //! Locks, semaphores, and fencing tokens.
 
+use quorate::types::{SessionId, SessionName};
 use serde_json::{Value, json};
 
 use crate::fixture::{Request, Service, contest};
@@ -42,6 +43,29 @@ async fn a_lock_is_tried_waited_for_in_order_and_released() {
     service.send(release(&b, &json!({}))).await.expect(200);
     let free = service.send(Request::get(LOCK)).await.expect(200).json();
     assert_eq!(free, json!({"holders": [], "waiting": 0, "queue": []}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_free_or_becomes_free_soon_is_granted_without_a_round_of_the_members() {
+    let service = Service::start().await;
+    let [a, b, _] = sessions(&service).await;
+    let rounds = service.count("quorate_read_rounds_total");
+    let first = service.send(acquire(&a, &json!({}))).await.expect(200).json();
+    assert_eq!(first["validForMs"], 59_400, "it is a sign of life");
+    let next = service.send(acquire(&b, &json!({"waitMs": 60_000})));
+    let handed_over = async {
+        while service.coordinator.state().contests().of_session(session_id(&b)).next().is_none() {
+            tokio::task::yield_now().await;
+        }
+        service.send(release(&a, &json!({}))).await.expect(200)
+    };
+    let (second, _) = tokio::join!(next, handed_over);
+    assert!(second.expect(200).json()["fencingToken"].as_u64() > first["fencingToken"].as_u64());
+    assert_eq!(service.count("quorate_read_rounds_total"), rounds);
+}
+
+fn session_id(name: &str) -> SessionId {
+    name.parse::<SessionName>().unwrap().session
 }
 
 #[tokio::test(flavor = "multi_thread")]

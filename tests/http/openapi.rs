@@ -35,8 +35,7 @@ async fn every_call_documents_its_problem_and_every_reference_leads_somewhere() 
     let document = service.send(Request::get("/openapi.json")).await.expect(200).json();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
-            let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
-            assert!(problem.is_object(), "{method} {path} documents no problem");
+            assert!(operation["responses"]["default"].is_null(), "{method} {path} does not say which problems it has");
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
             for status in ["400", "406", "413", "503"] {
                 assert!(operation["responses"][status].is_object(), "{method} {path} does not document {status}");

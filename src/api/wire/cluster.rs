@@ -50,9 +50,22 @@ pub struct Cluster {
     pub quorum: Quorum,
     /// Whether no quorum confirmed this answer: all of it may be old.
     pub stale: bool,
+    /// Members that must not take part because of what is on their volumes; absent when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedMember>,
     /// Why the member that answers takes no part, and what to do; absent when it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+}
+
+/// A member that must not take part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedMember {
+    #[schema(example = "quorate-1")]
+    pub name: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
 }
 
 /// One member.

@@ -52,6 +52,47 @@ pub struct KeptAlive {
     pub holds: Vec<Fence>,
 }
 
+/// Sessions to keep alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeepAlive {
+    /// 1 to 1000 of them.
+    #[schema(example = json!(["5d3c1a2b-17", "5d3c1a2b-18"]), min_items = 1, max_items = 1000)]
+    pub sessions: Vec<String>,
+}
+
+/// Sessions that were heard of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllKeptAlive {
+    /// Those that live, in the order of the request.
+    pub alive: Vec<OneKeptAlive>,
+    /// Those that do not, and why.
+    pub over: Vec<SessionOver>,
+}
+
+/// One of the sessions that live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OneKeptAlive {
+    #[schema(example = "5d3c1a2b-17")]
+    pub session: String,
+    #[serde(flatten)]
+    pub kept: KeptAlive,
+}
+
+/// A session that has ended, or never was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionOver {
+    #[schema(example = "5d3c1a2b-18")]
+    pub session: String,
+    #[schema(
+        example = "session 18 has ended (session-expired), and with it everything that it held: create a new one"
+    )]
+    pub detail: String,
+}
+
 /// A session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
