@@ -25,19 +25,24 @@ pub struct Group {
 }
 
 impl Group {
-    /// Starts a command, with the fencing token in `QUORATE_FENCING_TOKEN`.
+    /// How a command is started that is to run in a group; its environment and its files are those of the command.
+    ///
+    /// # Errors
+    /// When the path of this program is unknown.
+    pub fn command(command: &[String]) -> Result<Command, Failure> {
+        let program =
+            std::env::current_exe().context("the path of this program is unknown").map_err(Failure::failed)?;
+        let mut guard = Command::new(program);
+        guard.args(["guard", &getpid().as_raw_nonzero().to_string(), "--"]).args(command).process_group(0);
+        Ok(guard)
+    }
+
+    /// Starts such a command.
     ///
     /// # Errors
     /// When no process can be started.
-    pub fn start(command: &[String], fencing_token: u64) -> Result<Self, Failure> {
-        let program =
-            std::env::current_exe().context("the path of this program is unknown").map_err(Failure::failed)?;
-        let guard = Command::new(program)
-            .args(["guard", &getpid().as_raw_nonzero().to_string(), "--"])
-            .args(command)
-            .env("QUORATE_FENCING_TOKEN", fencing_token.to_string())
-            .process_group(0)
-            .spawn()?;
+    pub fn start(mut command: Command) -> Result<Self, Failure> {
+        let guard = command.spawn()?;
         let leader = guard.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let leader = leader.context("the command has no process id").map_err(Failure::failed)?;
         Ok(Self { guard, leader })
@@ -57,6 +62,11 @@ impl Group {
         let status = self.guard.wait().await?;
         self.signal(Signal::KILL);
         Ok(code(status))
+    }
+
+    /// Whether the command runs still, as far as this process was told.
+    pub fn runs(&mut self) -> bool {
+        self.guard.try_wait().is_ok_and(|ended| ended.is_none())
     }
 
     /// Ends the command and everything that it has started at once.

@@ -161,7 +161,9 @@ async fn run_while_held(
 ) -> Result<u8, Failure> {
     let ttl = session.ttl();
     let (grace, margin) = (grace.unwrap_or(ttl / 3), (ttl / 20).min(MARGIN));
-    let mut group = Group::start(command, grant.fencing_token())?;
+    let mut command = Group::command(command)?;
+    command.env("QUORATE_FENCING_TOKEN", grant.fencing_token().to_string());
+    let mut group = Group::start(command)?;
     let mut is_asked = false;
     let why = loop {
         tokio::select! {

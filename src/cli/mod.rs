@@ -1,9 +1,11 @@
 //! What people and scripts type: each command is a thin call, and says in its exit code how it went.
 //!
 //! Read next: `serve.rs` (one member), `dev/` (three on one machine), `hold.rs` and `group.rs` (elections and locks for
-//! commands), `output.rs` (how results are printed).
+//! commands), `bench/` (figures, also against etcd), `output.rs` (how results are printed).
 
 mod apply;
+mod bench;
+mod crds;
 mod dev;
 mod get;
 mod group;
@@ -112,6 +114,8 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Watch(command) => watch::run(command).await,
         Command::Apply(args) => apply::run(args).await,
         Command::Transfer(args) => transfer::run(args).await,
+        Command::Crds(args) => crds::run(args).await,
+        Command::Bench(command) => bench::run(command).await,
     };
     done.map(|()| 0)
 }

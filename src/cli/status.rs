@@ -3,39 +3,111 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::{Instant, sleep};
 
 use super::output::{Table, or_dash, print};
-use super::{Failure, connect};
+use super::{Exit, Failure, connect};
 use crate::api::wire::{Cluster, MemberRole, MemberState};
 use crate::client::{Answer, Client, ClientError, Patience};
 use crate::settings::args::{ClientArgs, StatusArgs};
 
-pub async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let mut answers = ask_each(&args.client).await?;
-    // What a quorum confirmed is worth more than what one member remembers, and that more than what it waits for.
-    answers.sort_by_key(|answer| (answer.body.stale, answer.body.waiting.is_some()));
-    let best = answers.first().expect("there is an answer or an error");
-    let waiting = answers.iter().filter_map(|answer| Some((answer.member.as_str(), answer.body.waiting.as_deref()?)));
-    let waiting: Vec<_> = waiting.collect();
-    Ok(print(args.client.output, &best.body, |cluster| describe(cluster, &best.member, &waiting))?)
+/// What one endpoint said.
+struct Asked<'a> {
+    endpoint: &'a str,
+    answer: Result<Answer<Cluster>, ClientError>,
 }
 
-/// The answers of all endpoints that answer, at least one.
-async fn ask_each(args: &ClientArgs) -> Result<Vec<Answer<Cluster>>, Failure> {
-    let one = |endpoint: &String| connect(&ClientArgs { endpoints: vec![endpoint.clone()], ..args.clone() });
-    let clients = args.endpoints.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-    let patience = Patience::Once(args.timeout.min(ENOUGH));
-    let asked = join_all(clients.iter().map(|client| client.with_patience(patience)).map(ask)).await;
-    let (answers, errors): (Vec<_>, Vec<_>) = asked.into_iter().partition(Result::is_ok);
-    let answers: Vec<_> = answers.into_iter().flatten().collect();
-    match errors.into_iter().find_map(Result::err) {
-        Some(error) if answers.is_empty() => Err(error.into()),
-        Some(_) | None => Ok(answers),
+pub async fn run(args: StatusArgs) -> Result<(), Failure> {
+    let clients = connect_each(&args.client)?;
+    let deadline = Instant::now() + args.client.timeout;
+    loop {
+        let asked = ask_each(&args.client, &clients).await;
+        let objections = if args.check { objections(&asked) } else { Vec::new() };
+        if objections.is_empty() {
+            return show(&args.client, asked);
+        }
+        if Instant::now() + PAUSE > deadline {
+            // Whoever looks for the reason wants to see the rest as well.
+            drop(show(&args.client, asked));
+            return Err(Failure { exit: Exit::Unavailable, error: anyhow::anyhow!(objections.join("\n")) });
+        }
+        sleep(PAUSE).await;
     }
 }
 
 /// A member answers within a fraction of a second, whatever it knows; one that hangs must not hide the others.
 const ENOUGH: Duration = Duration::from_secs(2);
+
+/// Before a check is tried again: the members may just be electing.
+const PAUSE: Duration = Duration::from_millis(200);
+
+fn connect_each(args: &ClientArgs) -> Result<Vec<Client>, Failure> {
+    let one = |endpoint: &String| connect(&ClientArgs { endpoints: vec![endpoint.clone()], ..args.clone() });
+    args.endpoints.iter().map(one).collect()
+}
+
+async fn ask_each<'a>(args: &'a ClientArgs, clients: &[Client]) -> Vec<Asked<'a>> {
+    let patience = Patience::Once(args.timeout.min(ENOUGH));
+    let answers = join_all(clients.iter().map(|client| client.with_patience(patience)).map(ask)).await;
+    args.endpoints.iter().zip(answers).map(|(endpoint, answer)| Asked { endpoint, answer }).collect()
+}
+
+/// What keeps the members from being all there and agreed, each with the endpoint that says so.
+fn objections(asked: &[Asked<'_>]) -> Vec<String> {
+    let mut objections = Vec::new();
+    let mut first: Option<(&str, &Cluster)> = None;
+    for Asked { endpoint, answer } in asked {
+        let cluster = match answer {
+            Ok(answer) => &answer.body,
+            Err(error) => {
+                objections.push(error.to_string());
+                continue;
+            }
+        };
+        if let Some(reason) = &cluster.waiting {
+            objections.push(format!("{endpoint} takes no part: {reason}"));
+        } else if cluster.stale || !cluster.quorum.available || cluster.leader.is_none() {
+            objections.push(format!("{endpoint} knows of no quorum that confirms a leader"));
+        } else if let Some((other, agreed)) = first {
+            if (&cluster.cluster_id, &cluster.leader) != (&agreed.cluster_id, &agreed.leader) {
+                objections.push(format!(
+                    "{endpoint} says that {} leads, {other} that {} does",
+                    leadership(cluster),
+                    leadership(agreed)
+                ));
+            }
+        } else {
+            let refused = cluster.refused.iter();
+            objections.extend(refused.map(|refused| format!("{} is refused: {}", refused.name, refused.reason)));
+            first = Some((endpoint, cluster));
+        }
+    }
+    objections
+}
+
+fn leadership(cluster: &Cluster) -> String {
+    format!("{} of cluster {}", or_dash(cluster.leader.as_ref()), or_dash(cluster.cluster_id.as_ref()))
+}
+
+/// Prints the answer of the member that knows most.
+fn show(args: &ClientArgs, asked: Vec<Asked<'_>>) -> Result<(), Failure> {
+    let mut answers = Vec::new();
+    let mut failure = None;
+    for asked in asked {
+        match asked.answer {
+            Ok(answer) => answers.push(answer),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    // What a quorum confirmed is worth more than what one member remembers, and that more than what it waits for.
+    answers.sort_by_key(|answer| (answer.body.stale, answer.body.waiting.is_some()));
+    let Some(best) = answers.first() else {
+        return Err(failure.expect("every endpoint has an answer or an error").into());
+    };
+    let waiting = answers.iter().filter_map(|answer| Some((answer.member.as_str(), answer.body.waiting.as_deref()?)));
+    let waiting: Vec<_> = waiting.collect();
+    Ok(print(args.output, &best.body, |cluster| describe(cluster, &best.member, &waiting))?)
+}
 
 async fn ask(client: Client) -> Result<Answer<Cluster>, ClientError> {
     client.cluster().await
@@ -60,6 +132,9 @@ fn describe(cluster: &Cluster, asked: &str, waiting: &[(&str, &str)]) -> String 
     }
     for (member, reason) in waiting {
         text += &format!("waiting   {member}: {reason}\n");
+    }
+    for refused in cluster.refused.iter().filter(|refused| waiting.iter().all(|(member, _)| *member != refused.name)) {
+        text += &format!("refused   {}: {}\n", refused.name, refused.reason);
     }
     text + "\n" + &members(cluster).render("")
 }
@@ -96,5 +171,62 @@ pub fn state(state: MemberState) -> &'static str {
         MemberState::Follower => "follower",
         MemberState::Candidate => "candidate",
         MemberState::Unreachable => "unreachable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::wire::Quorum;
+    use crate::types::Revision;
+
+    fn cluster(leader: Option<&str>) -> Cluster {
+        Cluster {
+            cluster_id: Some("c1".to_owned()),
+            revision: 7,
+            term: 2,
+            leader: leader.map(str::to_owned),
+            members: Vec::new(),
+            quorum: Quorum { available: true, size: 2, failure_tolerance: 1 },
+            stale: false,
+            refused: Vec::new(),
+            waiting: None,
+        }
+    }
+
+    fn asked(endpoint: &str, cluster: Cluster) -> Asked<'_> {
+        let (revision, member) = (Revision::from(cluster.revision), endpoint.to_owned());
+        Asked { endpoint, answer: Ok(Answer { revision, member, body: cluster }) }
+    }
+
+    #[test]
+    fn members_that_name_one_leader_with_a_quorum_are_not_objected_to() {
+        let asked = ["a", "b", "c"].map(|endpoint| asked(endpoint, cluster(Some("q-1"))));
+        assert_eq!(objections(&asked), Vec::<String>::new());
+    }
+
+    #[test]
+    fn everything_else_is_said_with_the_endpoint_that_it_is_about() {
+        let waiting = Cluster { waiting: Some("the volume is empty".to_owned()), ..cluster(Some("q-1")) };
+        let foreign = Cluster { cluster_id: Some("c2".to_owned()), ..cluster(Some("q-1")) };
+        let stale = Cluster { stale: true, ..cluster(Some("q-1")) };
+        let answers = [
+            Asked { endpoint: "a", answer: Err(ClientError::Unreachable("a: refused".to_owned())) },
+            asked("b", waiting),
+            asked("c", stale),
+            asked("d", cluster(None)),
+            asked("e", cluster(Some("q-1"))),
+            asked("f", cluster(Some("q-2"))),
+            asked("g", foreign),
+        ];
+        let expected = [
+            "no member could be reached: a: refused",
+            "b takes no part: the volume is empty",
+            "c knows of no quorum that confirms a leader",
+            "d knows of no quorum that confirms a leader",
+            "f says that q-2 of cluster c1 leads, e that q-1 of cluster c1 does",
+            "g says that q-1 of cluster c2 leads, e that q-1 of cluster c1 does",
+        ];
+        assert_eq!(objections(&answers), expected);
     }
 }

@@ -6,16 +6,24 @@ use super::get::readable;
 use super::output::print_event;
 use super::{Failure, connect, parse_config};
 use crate::client::{Watch, WatchEvent};
+use crate::server::Stops;
 use crate::settings::args::{Output, WatchCommand};
 
 pub async fn run(command: WatchCommand) -> Result<(), Failure> {
-    match command {
+    let (watch, output) = match command {
         WatchCommand::Config { target, client } => {
             let (namespace, name) = parse_config(&target)?;
-            follow(connect(&client)?.watch_config(&namespace, &name), client.output).await
+            (connect(&client)?.watch_config(&namespace, &name), client.output)
         }
-        WatchCommand::Kv { prefix, client } => follow(connect(&client)?.watch_keys(&prefix), client.output).await,
-        WatchCommand::Leader { client } => follow(connect(&client)?.watch_leader(), client.output).await,
+        WatchCommand::Kv { prefix, client } => (connect(&client)?.watch_keys(&prefix), client.output),
+        WatchCommand::Leader { client } => (connect(&client)?.watch_leader(), client.output),
+    };
+    // The first process of a container ends by a signal only when it listens for it.
+    let mut stops = Stops::listen()?;
+    tokio::select! {
+        biased;
+        _ = stops.next() => Ok(()),
+        followed = follow(watch, output) => followed,
     }
 }
 

@@ -8,12 +8,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kube::core::ObjectMeta;
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::quoting::{optional_text, text, texts};
 use super::resources::{
-    API_VERSION, Invalid, LeaderElection, LeaderElectionSpec, ReplicatedConfig, ReplicatedConfigSpec,
+    API_VERSION, Fencing, Invalid, LeaderElection, LeaderElectionSpec, LeaderLabel, MirrorLease, ReplicatedConfig,
+    ReplicatedConfigSpec,
 };
 use crate::machine::command::{ConfigDocument, ConfigId, ContestId, ElectionSpec};
 use crate::operator::resources;
@@ -135,13 +136,13 @@ impl FileContent {
             "ReplicatedConfig" if known => {
                 let Document { metadata, spec: Config(spec), .. } = parse(text, place)?;
                 let cluster = spec.cluster.clone();
-                let resource = ReplicatedConfig { metadata: metadata.into_meta(), spec };
+                let resource = ReplicatedConfig { metadata: metadata.into_meta(), spec, status: None };
                 self.configs.push(declared(cluster, resource.accept(), text, place)?);
             }
             "LeaderElection" if known => {
                 let Document { metadata, spec: Election(spec), .. } = parse(text, place)?;
                 let cluster = spec.cluster.clone();
-                let resource = LeaderElection { metadata: metadata.into_meta(), spec };
+                let resource = LeaderElection { metadata: metadata.into_meta(), spec, status: None };
                 self.elections.push(declared(cluster, resource.accept(), text, place)?);
             }
             _ => {
@@ -177,14 +178,19 @@ fn parse<'de, T: Deserialize<'de>>(text: &'de str, place: &Place) -> Result<T, V
     })
 }
 
-/// The error without its place, which is told in terms of the file.
+/// The error without its place, which is told in terms of the file, and without what stands there, which may be a text of a
+/// config.
 fn message(error: &serde_yaml::Error) -> String {
     let text = error.to_string();
     let known = error.location().map(|at| format!(" at line {} column {}", at.line(), at.column()));
-    match known.and_then(|known| text.strip_suffix(&known).map(str::to_owned)) {
-        Some(text) => text,
-        None => text,
+    let text = known.and_then(|known| text.strip_suffix(&known).map(str::to_owned)).unwrap_or(text);
+    for kind in ["invalid type", "invalid value"] {
+        if let Some((path, told)) = text.split_once(&format!("{kind}: ")) {
+            let expected = told.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+            return format!("{path}{kind}, expected {expected}");
+        }
     }
+    text
 }
 
 /// How many lines into the document the field at `path` stands: the first line with each part of the path in turn, as far
@@ -281,90 +287,19 @@ struct StrictElection {
     seats: i32,
     #[serde(default, deserialize_with = "optional_text")]
     session_ttl: Option<String>,
+    // These are for the API server's objects; a folder has none, so they are read and do nothing.
+    #[serde(default)]
+    leader_label: Option<LeaderLabel>,
+    #[serde(default)]
+    mirror_lease: Option<MirrorLease>,
+    #[serde(default)]
+    fencing: Option<Fencing>,
 }
 
 impl Metadata {
     fn into_meta(self) -> ObjectMeta {
         ObjectMeta { name: Some(self.name), namespace: self.namespace, ..ObjectMeta::default() }
     }
-}
-
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Text::deserialize(deserializer).map(|text| text.0)
-}
-
-fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Option::<Text>::deserialize(deserializer).map(|text| text.map(|text| text.0))
-}
-
-/// A text that is written as one. YAML's own string would also take `8080` or `true`, which Kubernetes refuses.
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-
-        impl Visitor<'_> for TextVisitor {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
-            }
-
-            fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Text, E> {
-                Err(E::custom("true or false where a text must be: put it in quotes"))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Text, E> {
-                Err(E::custom("a number where a text must be: put it in quotes"))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Text, E> {
-                self.visit_i64(0)
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Text, E> {
-                self.visit_i64(0)
-            }
-
-            fn visit_unit<E: serde::de::Error>(self) -> Result<Text, E> {
-                Err(E::custom("nothing where a text must be: write \"\" for an empty text"))
-            }
-        }
-
-        deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-/// Texts by name, each name once.
-fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    struct TextsVisitor;
-
-    impl<'de> Visitor<'de> for TextsVisitor {
-        type Value = BTreeMap<String, String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a mapping of names to texts")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-            let mut texts = BTreeMap::new();
-            while let Some(Text(key)) = entries.next_key()? {
-                let Text(text) = entries.next_value()?;
-                if texts.contains_key(&key) {
-                    return Err(A::Error::custom(format!("{key:?} comes twice")));
-                }
-                texts.insert(key, text);
-            }
-            Ok(texts)
-        }
-    }
-
-    deserializer.deserialize_map(TextsVisitor)
 }
 
 #[cfg(test)]
@@ -422,13 +357,23 @@ mod tests {
                 &format!("{}spec: {{}}\n", GOOD.replace("web", "Web")),
                 "line 4: metadata.name: config name \"Web\" is not valid",
             ),
-            ("just text\n", "document 1, line 1: invalid type: string"),
+            ("just text\n", "document 1, line 1: invalid type, expected struct Head"),
+            (
+                &format!("{GOOD}spec:\n  data: hunter2\n"),
+                "spec.data: invalid type, expected a mapping of names to texts",
+            ),
+            (&format!("{GOOD}spec:\n  data: [a, hunter2]\n"), "spec.data: invalid type, expected a mapping of names"),
+            (
+                &format!("{GOOD}spec:\n  schema: \"hunter2, expected it\"\n"),
+                "spec.schema: invalid type, expected a map",
+            ),
         ];
         for (text, expected) in wrong {
             let problems = problems(text);
             assert_eq!(problems.len(), 1, "{text}: {problems:?}");
             assert!(problems[0].starts_with("web.yaml, document 1, line "), "{text}: {problems:?}");
             assert!(problems[0].contains(expected), "{text}: {problems:?}");
+            assert!(!problems[0].contains("hunter2"), "{problems:?}");
         }
     }
 

@@ -15,8 +15,9 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use super::documents::{self, Declared, Problem};
-use super::plan::Desired;
+use super::documents::{self, Declared, DeclaredConfig, DeclaredElection, Place, Problem};
+use super::plan::{Desired, ResourceId, Unclear};
+use crate::machine::command::{ConfigId, ContestId};
 
 /// A larger file is not configuration: four documents of the largest size fit.
 const MOST_BYTES: u64 = 4 << 20;
@@ -26,7 +27,10 @@ const MOST_FILES: usize = 10_000;
 /// What a folder declares.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FolderContent {
-    pub desired: Desired,
+    pub configs: BTreeMap<ConfigId, DeclaredConfig>,
+    pub elections: BTreeMap<ContestId, DeclaredElection>,
+    /// What cannot be read now, and may declare more.
+    pub unclear: Unclear,
     /// In order of file, document and line.
     pub problems: Vec<Problem>,
 }
@@ -63,6 +67,30 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 impl FolderContent {
+    /// When nothing could be seen.
+    pub fn unknown() -> Self {
+        let mut content = Self::default();
+        content.unclear.anything = true;
+        content
+    }
+
+    /// What the cluster should hold.
+    pub fn desired(&self) -> Desired<'_> {
+        Desired {
+            configs: self.configs.iter().map(|(id, declared)| (id, &declared.wanted)).collect(),
+            elections: self.elections.iter().map(|(id, declared)| (id, &declared.wanted)).collect(),
+            unclear: &self.unclear,
+        }
+    }
+
+    /// Where a resource is declared.
+    pub fn place(&self, resource: &ResourceId) -> Option<&Place> {
+        match resource {
+            ResourceId::Config(config) => self.configs.get(config).map(|declared| &declared.place),
+            ResourceId::Election(election) => self.elections.get(election).map(|declared| &declared.place),
+        }
+    }
+
     fn add_file(&mut self, path: &Path, cluster: &str) {
         match read_text(path) {
             Ok(text) => self.add_documents(documents::read(path, &text), cluster),
@@ -74,14 +102,13 @@ impl FolderContent {
 
     fn add_documents(&mut self, file: documents::FileContent, cluster: &str) {
         self.problems.extend(file.problems);
-        self.desired.unclear.texts.extend(file.broken);
-        let Desired { configs, elections, .. } = &mut self.desired;
-        self.problems.extend(declare(configs, file.configs, cluster));
-        self.problems.extend(declare(elections, file.elections, cluster));
+        self.unclear.texts.extend(file.broken);
+        self.problems.extend(declare(&mut self.configs, file.configs, cluster));
+        self.problems.extend(declare(&mut self.elections, file.elections, cluster));
     }
 
     fn add_unreadable(&mut self, path: &Path, what: &str) {
-        self.desired.unclear.anything = true;
+        self.unclear.anything = true;
         self.problems.push(Problem { file: path.to_owned(), document: None, line: None, what: what.to_owned() });
     }
 }
@@ -198,7 +225,7 @@ mod tests {
             fs::write(folder.path().join(file), config(name)).expect("written");
         }
         let content = read(folder.path(), "default");
-        let names: Vec<_> = content.desired.configs.keys().map(|config| config.name.as_str()).collect();
+        let names: Vec<_> = content.configs.keys().map(|config| config.name.as_str()).collect();
         assert_eq!((names, content.problems), (vec!["a", "b"], Vec::new()));
     }
 
@@ -209,7 +236,7 @@ mod tests {
             fs::write(folder.path().join(file), config("same")).expect("written");
         }
         let content = read(folder.path(), "default");
-        assert_eq!(content.desired.configs.len(), 1);
+        assert_eq!(content.configs.len(), 1);
         let problem = content.problems[0].to_string();
         assert!(problem.contains("b.yaml, document 1, line 1: default/same is declared already in "), "{problem}");
         assert!(problem.contains("a.yaml, document 1, line 1, which counts"), "{problem}");
@@ -220,7 +247,7 @@ mod tests {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let content = read(&examples, "default");
         assert_eq!(content.problems, []);
-        assert_eq!((content.desired.configs.len(), content.desired.elections.len()), (4, 2));
+        assert_eq!((content.configs.len(), content.elections.len()), (4, 2));
     }
 
     #[test]
@@ -235,10 +262,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("a.yaml"), b"\xff").expect("written");
         let content = read(folder.path(), "default");
-        assert!(content.desired.unclear.anything);
+        assert!(content.unclear.anything);
         assert!(content.problems[0].to_string().contains("a.yaml: it cannot be read: "), "{:?}", content.problems);
         let missing = read(&folder.path().join("nowhere"), "default");
-        assert!(missing.desired.unclear.anything);
+        assert!(missing.unclear.anything);
         assert!(
             missing.problems[0].to_string().contains("nowhere: the folder cannot be read"),
             "{:?}",
@@ -257,7 +284,7 @@ mod tests {
         tokio::time::timeout(soon, changes.next()).await.expect("told of the rename");
         // What is left of the events of the rename.
         let _ = tokio::time::timeout(Duration::from_millis(100), changes.next()).await;
-        assert_eq!(read(folder.path(), "default").desired.configs.len(), 1);
+        assert_eq!(read(folder.path(), "default").configs.len(), 1);
         let told = tokio::time::timeout(Duration::from_millis(200), changes.next()).await;
         assert!(told.is_err(), "told of reading");
     }

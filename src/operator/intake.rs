@@ -1,57 +1,41 @@
 //! Makes the cluster hold what a folder declares. Every member runs it; it acts on the Raft leader only, in that leadership.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::documents::Problem;
 use super::folder::{self, FolderChanges, FolderContent};
-use super::plan::{Desired, Plan, ResourceId, plan};
-use crate::coordinator::{Coordinator, CoordinatorError, Written};
-use crate::machine::command::Action;
-use crate::machine::outcome::Effect;
-use crate::settings::Resources;
-use crate::types::Leadership;
+use super::plan::{Plan, ResourceId, plan};
+use super::proposing::{Carried, carry_out};
+use crate::coordinator::Coordinator;
+use crate::types::{Leadership, Namespace};
 
-/// Proposals that wait for their commit at a time: they share its sync, and more would only fill the log's queue.
-const IN_FLIGHT: usize = 16;
-/// A proposal that takes longer is decided again from what is there then.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// An editor that replaces a file leaves it missing or empty for a moment: what is gone must be gone twice, this far apart.
 const SURELY_GONE: Duration = Duration::from_millis(30);
 /// Before what the cluster could not do is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Runs until `stopping`.
-pub async fn run(resources: Resources, coordinator: Coordinator, stopping: CancellationToken) {
-    let resources = Arc::new(resources);
-    let mut leadership = None;
-    loop {
-        leadership = tokio::select! {
-            biased;
-            () = stopping.cancelled() => return,
-            changed = coordinator.own_leadership_changes(leadership) => changed,
-            () = work(&resources, &coordinator, leadership) => leadership,
-        };
-    }
+/// The folder, and the cluster whose resources count.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    pub path: PathBuf,
+    pub cluster: Namespace,
 }
 
-/// Works for as long as it is polled, in one leadership; waits when there is none.
-async fn work(resources: &Arc<Resources>, coordinator: &Coordinator, leadership: Option<Leadership>) {
-    match leadership {
-        Some(leadership) => Intake::new(resources, coordinator, leadership).follow().await,
-        None => std::future::pending().await,
-    }
+/// Runs until `stopping`.
+pub async fn run(folder: Folder, coordinator: Coordinator, stopping: CancellationToken) {
+    let following =
+        coordinator.in_each_leadership(|leadership| Intake::new(&folder, &coordinator, leadership).follow());
+    stopping.run_until_cancelled(following).await;
 }
 
 /// The work of one leadership.
 struct Intake<'a> {
-    resources: &'a Arc<Resources>,
+    folder: &'a Folder,
     coordinator: &'a Coordinator,
     leadership: Leadership,
     told: Told,
@@ -92,13 +76,13 @@ enum Next {
 }
 
 impl<'a> Intake<'a> {
-    fn new(resources: &'a Arc<Resources>, coordinator: &'a Coordinator, leadership: Leadership) -> Self {
-        Self { resources, coordinator, leadership, told: Told::default(), gone: Gone::default() }
+    fn new(folder: &'a Folder, coordinator: &'a Coordinator, leadership: Leadership) -> Self {
+        Self { folder, coordinator, leadership, told: Told::default(), gone: Gone::default() }
     }
 
     /// Looks, acts, and waits for a reason to look again.
     async fn follow(mut self) {
-        let mut changes = FolderChanges::of(&self.resources.folder);
+        let mut changes = FolderChanges::of(&self.folder.path);
         loop {
             let content = self.look().await;
             match self.act(content).await {
@@ -109,30 +93,23 @@ impl<'a> Intake<'a> {
     }
 
     async fn look(&self) -> FolderContent {
-        let resources = Arc::clone(self.resources);
-        let looked = tokio::task::spawn_blocking(move || folder::read(&resources.folder, resources.cluster.as_str()));
+        let Folder { path, cluster } = self.folder.clone();
+        let looked = tokio::task::spawn_blocking(move || folder::read(&path, cluster.as_str()));
         // The thread can only be lost with the whole runtime; what was not seen is changed by nothing.
-        looked.await.unwrap_or_else(|_| FolderContent { desired: nothing_known(), problems: Vec::new() })
+        looked.await.unwrap_or_else(|_| FolderContent::unknown())
     }
 
     async fn act(&mut self, content: FolderContent) -> Next {
-        let FolderContent { desired, mut problems } = content;
-        let mut todo = plan(&desired, &self.coordinator.state());
+        let mut todo = plan(&content.desired(), &self.coordinator.state());
         let unsure = self.gone.set_aside_what_is_new(&mut todo);
-        let results = self.propose(todo).await;
-        let mut again = false;
-        for (resource, result) in results {
+        let (mut again, mut problems) = (false, content.problems.clone());
+        for (resource, result) in carry_out(self.coordinator, self.leadership, todo).await {
             match result {
-                Ok(written) => log_done(&resource, &written.effect),
-                Err(CoordinatorError::Rejected { rejection, .. }) => {
-                    if let Some(place) = desired.place(&resource) {
-                        problems.push(place.problem(rejection.to_string()));
-                    }
+                Carried::Out => {}
+                Carried::Rejected(rejection) => {
+                    problems.extend(content.place(&resource).map(|place| place.problem(rejection.to_string())));
                 }
-                Err(error) => {
-                    warn!(%resource, %error, "a resource is not replicated yet; it is tried again");
-                    again = true;
-                }
+                Carried::NotYet => again = true,
             }
         }
         self.tell(problems);
@@ -141,15 +118,6 @@ impl<'a> Intake<'a> {
             (false, true) => Next::After(AGAIN),
             (false, false) => Next::AfterChange,
         }
-    }
-
-    async fn propose(&self, todo: Plan) -> BTreeMap<ResourceId, Result<Written<Effect>, CoordinatorError>> {
-        let actions = todo.puts.into_iter().chain(todo.deletes);
-        let propose = |(resource, action): (ResourceId, Action)| async {
-            let deadline = Instant::now() + PATIENCE;
-            (resource, self.coordinator.propose_duty(self.leadership, action, deadline).await)
-        };
-        stream::iter(actions.map(propose)).buffer_unordered(IN_FLIGHT).collect().await
     }
 
     /// Logs what is newly wrong, and what is right again.
@@ -164,43 +132,12 @@ impl<'a> Intake<'a> {
     }
 }
 
-fn nothing_known() -> Desired {
-    let mut desired = Desired::default();
-    desired.unclear.anything = true;
-    desired
-}
-
-fn log_done(resource: &ResourceId, effect: &Effect) {
-    match effect {
-        Effect::ConfigPut { version, revision, changed: true } => {
-            info!(%resource, %version, %revision, "replicated what a resource declares");
-        }
-        Effect::ConfigDeleted { existed: true } => info!(%resource, "deleted what no resource declares any more"),
-        Effect::ElectionSet => info!(%resource, "set as its resource says, or as without one"),
-        Effect::ConfigPut { changed: false, .. }
-        | Effect::ConfigDeleted { existed: false }
-        | Effect::ClusterFounded
-        | Effect::MemberAnnounced
-        | Effect::LeadershipBegun(_)
-        | Effect::KeyPut(_)
-        | Effect::KeyDeleted(_)
-        | Effect::Transacted { .. }
-        | Effect::ConsumerReported { .. }
-        | Effect::SessionCreated(_)
-        | Effect::SessionEnded { .. }
-        | Effect::SessionsExpired { .. }
-        | Effect::Claimed(_)
-        | Effect::Released { .. }
-        | Effect::Revoked { .. }
-        | Effect::RequestsForgotten { .. }
-        | Effect::Compacted { .. } => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::command::{ConfigCondition, ConfigId};
+    use std::collections::BTreeMap;
+
+    use crate::machine::command::{Action, ConfigCondition, ConfigId};
     use crate::operator::documents::Place;
     use crate::types::{ConfigName, Namespace};
 

@@ -5,12 +5,16 @@
 //! what was declared is ever logged.
 //!
 //! Read next: `resources/` (what can be declared), `documents.rs` (YAML to resources, and what is wrong with it),
-//! `plan.rs` (what to propose), `folder.rs` (a folder and its changes), `intake.rs` (who runs it when).
+//! `plan.rs` (what to propose), `folder.rs` and `intake.rs` (a folder of YAML), `kubernetes/` (the API server), `crds/` (the
+//! CRDs).
 
+mod causes;
+pub mod crds;
 pub mod documents;
 pub mod folder;
-mod intake;
+pub mod intake;
+pub mod kubernetes;
 pub mod plan;
+mod proposing;
+mod quoting;
 pub mod resources;
-
-pub use intake::run;

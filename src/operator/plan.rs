@@ -1,21 +1,22 @@
 //! Pure: what is declared and what the cluster holds become the commands that make them equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::documents::{Declared, DeclaredConfig, DeclaredElection, Place};
-use crate::machine::command::{Action, ConfigCondition, ConfigDocument, ConfigId, ContestId, ContestKind};
+use crate::machine::command::{
+    Action, ConfigCondition, ConfigDocument, ConfigId, ContestId, ContestKind, ElectionSpec,
+};
 use crate::machine::config::{ConfigOwner, ConfigRecord};
 use crate::machine::contest::Contests;
 use crate::machine::{Configs, Machine};
 
 /// Everything that is declared for this cluster.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Desired {
-    pub configs: BTreeMap<ConfigId, DeclaredConfig>,
-    pub elections: BTreeMap<ContestId, DeclaredElection>,
+#[derive(Debug, Clone)]
+pub struct Desired<'a> {
+    pub configs: BTreeMap<&'a ConfigId, &'a ConfigDocument>,
+    pub elections: BTreeMap<&'a ContestId, &'a ElectionSpec>,
     /// What cannot be read now, and may declare more.
-    pub unclear: Unclear,
+    pub unclear: &'a Unclear,
 }
 
 /// What part of the declarations cannot be read.
@@ -25,15 +26,18 @@ pub struct Unclear {
     pub anything: bool,
     /// The texts of documents that are wrong.
     pub texts: Vec<String>,
+    /// Resources that are there, and wrong.
+    pub resources: BTreeSet<ResourceId>,
 }
 
 impl Unclear {
-    /// Whether something of that name may be declared in what cannot be read: the name stands there as a word. A member that
+    /// Whether a resource may be declared in what cannot be read: in a text, its name stands there as a word. A member that
     /// has just begun to lead knows no more than this of an earlier content, and so every member decides alike.
-    pub fn may_be_about(&self, name: &str) -> bool {
+    pub fn may_be_about(&self, resource: &ResourceId) -> bool {
+        let name = resource.name();
         let is_name = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.');
         let names = |text: &String| text.split(|character| !is_name(character)).any(|word| word == name);
-        self.anything || self.texts.iter().any(names)
+        self.anything || self.resources.contains(resource) || self.texts.iter().any(names)
     }
 }
 
@@ -53,12 +57,11 @@ impl fmt::Display for ResourceId {
     }
 }
 
-impl Desired {
-    /// Where it is declared.
-    pub fn place(&self, resource: &ResourceId) -> Option<&Place> {
-        match resource {
-            ResourceId::Config(config) => self.configs.get(config).map(|declared| &declared.place),
-            ResourceId::Election(election) => self.elections.get(election).map(|declared| &declared.place),
+impl ResourceId {
+    fn name(&self) -> &str {
+        match self {
+            Self::Config(config) => config.name.as_str(),
+            Self::Election(election) => election.name.as_str(),
         }
     }
 }
@@ -72,7 +75,7 @@ pub struct Plan {
 
 /// The difference between what is desired and what there is. Configs that no resource owns are left alone until a resource
 /// of that name appears.
-pub fn plan(desired: &Desired, present: &Machine) -> Plan {
+pub fn plan(desired: &Desired<'_>, present: &Machine) -> Plan {
     let mut plan = Plan::default();
     plan.configs(desired, present.configs());
     plan.elections(desired, present.contests());
@@ -80,45 +83,46 @@ pub fn plan(desired: &Desired, present: &Machine) -> Plan {
 }
 
 impl Plan {
-    fn configs(&mut self, desired: &Desired, present: &Configs) {
-        let missing = desired.configs.values().filter(|declared| !is_met(&declared.id, &declared.wanted, present));
-        self.puts.extend(missing.map(|Declared { id, wanted, .. }| {
-            let (config, document) = (id.clone(), wanted.clone());
-            (ResourceId::Config(id.clone()), Action::PutConfig { config, document, only_if: ConfigCondition::Always })
+    fn configs(&mut self, desired: &Desired<'_>, present: &Configs) {
+        let missing = desired.configs.iter().filter(|(config, document)| !is_met(config, document, present));
+        self.puts.extend(missing.map(|(&config, &document)| {
+            let (config, document) = (config.clone(), document.clone());
+            let resource = ResourceId::Config(config.clone());
+            (resource, Action::PutConfig { config, document, only_if: ConfigCondition::Always })
         }));
-        let excess = present.list(None).filter(|(config, record)| {
-            record.owner == ConfigOwner::Resource
-                && !desired.configs.contains_key(config)
-                && !desired.unclear.may_be_about(config.name.as_str())
-        });
-        self.deletes.extend(excess.map(|(config, _)| {
-            let delete = Action::DeleteConfig { config: config.clone(), only_if: ConfigCondition::Always };
-            (ResourceId::Config(config.clone()), delete)
-        }));
+        let owned = present
+            .list(None)
+            .filter(|(config, record)| record.owner == ConfigOwner::Resource && !desired.configs.contains_key(config));
+        let excess = owned.map(|(config, _)| (ResourceId::Config(config.clone()), config.clone()));
+        let excess = excess.filter(|(resource, _)| !desired.unclear.may_be_about(resource));
+        self.deletes.extend(
+            excess.map(|(resource, config)| {
+                (resource, Action::DeleteConfig { config, only_if: ConfigCondition::Always })
+            }),
+        );
     }
 
-    fn elections(&mut self, desired: &Desired, present: &Contests) {
+    fn elections(&mut self, desired: &Desired<'_>, present: &Contests) {
         let set = |ContestId { namespace, name, .. }: &ContestId, spec| Action::SetElection {
             namespace: namespace.clone(),
             name: name.clone(),
             spec,
         };
         let spec = |election: &ContestId| present.get(election).and_then(|record| record.spec);
-        let missing = desired.elections.values().filter(|declared| spec(&declared.id) != Some(declared.wanted));
+        let missing = desired.elections.iter().filter(|(election, wanted)| spec(election) != Some(***wanted));
         self.puts.extend(
-            missing.map(|Declared { id, wanted, .. }| (ResourceId::Election(id.clone()), set(id, Some(*wanted)))),
+            missing.map(|(&election, &wanted)| (ResourceId::Election(election.clone()), set(election, Some(*wanted)))),
         );
-        let excess = present.list(ContestKind::Election, None).filter(|(election, record)| {
-            record.spec.is_some()
-                && !desired.elections.contains_key(election)
-                && !desired.unclear.may_be_about(election.name.as_str())
-        });
-        self.deletes.extend(excess.map(|(election, _)| (ResourceId::Election(election.clone()), set(election, None))));
+        let declared = present
+            .list(ContestKind::Election, None)
+            .filter(|(election, record)| record.spec.is_some() && !desired.elections.contains_key(election));
+        let excess = declared.map(|(election, _)| (ResourceId::Election(election.clone()), set(election, None)));
+        self.deletes.extend(excess.filter(|(resource, _)| !desired.unclear.may_be_about(resource)));
     }
 }
 
 /// Whether a put of `document` would change nothing.
-fn is_met(config: &ConfigId, document: &ConfigDocument, present: &Configs) -> bool {
+pub(super) fn is_met(config: &ConfigId, document: &ConfigDocument, present: &Configs) -> bool {
     let Some(record) = present.get(config).filter(|record| record.owner == ConfigOwner::Resource) else { return false };
     match document.rollback_to {
         None => record.data == document.data,
@@ -143,22 +147,28 @@ mod tests {
         ConfigId { namespace, name: ConfigName::new(name).expect("a name") }
     }
 
-    fn place() -> Place {
-        Place { file: "a.yaml".into(), document: 1, line: 1 }
-    }
-
     fn document(text: &str) -> ConfigDocument {
         let data = BTreeMap::from([(DocumentKey::new("a").expect("a key"), text.to_owned())]);
         ConfigDocument { data, history_limit: 20, rollback_to: None }
     }
 
-    fn desired(documents: &[(&str, ConfigDocument)]) -> Desired {
-        let configs = documents.iter().map(|(name, document)| {
-            let place = place();
-            let cluster = "default".to_owned();
-            (id(name), Declared { cluster, id: id(name), wanted: document.clone(), place })
-        });
-        Desired { configs: configs.collect(), ..Desired::default() }
+    /// What is declared, as a resource's owner keeps it.
+    #[derive(Default)]
+    struct Declared {
+        configs: BTreeMap<ConfigId, ConfigDocument>,
+        elections: BTreeMap<ContestId, ElectionSpec>,
+        unclear: Unclear,
+    }
+
+    fn desired(documents: &[(&str, ConfigDocument)]) -> Declared {
+        let configs = documents.iter().map(|(name, document)| (id(name), document.clone()));
+        Declared { configs: configs.collect(), ..Declared::default() }
+    }
+
+    fn plan(declared: &Declared, present: &Machine) -> Plan {
+        let Declared { configs, elections, unclear } = declared;
+        let desired = Desired { configs: configs.iter().collect(), elections: elections.iter().collect(), unclear };
+        super::plan(&desired, present)
     }
 
     /// A machine on which this member leads since its first entry.
@@ -181,17 +191,13 @@ mod tests {
         }
     }
 
-    fn settle(machine: &mut Machine, desired: &Desired) {
+    fn settle(machine: &mut Machine, desired: &Declared) {
         let todo = plan(desired, machine);
         carry_out(machine, todo);
     }
 
     fn names(actions: &BTreeMap<ResourceId, Action>) -> Vec<&str> {
-        let names = actions.keys().map(|resource| match resource {
-            ResourceId::Config(config) => config.name.as_str(),
-            ResourceId::Election(election) => election.name.as_str(),
-        });
-        names.collect()
+        actions.keys().map(ResourceId::name).collect()
     }
 
     #[test]
@@ -227,9 +233,12 @@ mod tests {
         let both = desired(&[("one", document("1")), ("two", document("2"))]);
         settle(&mut machine, &both);
         let texts = vec!["metadata: {name: one, x: [".to_owned(), "name: two-and-more".to_owned()];
-        let unclear = Desired { unclear: Unclear { anything: false, texts }, ..Desired::default() };
+        let unclear = Declared { unclear: Unclear { texts, ..Unclear::default() }, ..Declared::default() };
         assert_eq!(names(&plan(&unclear, &machine).deletes), ["two"]);
-        let anything = Desired { unclear: Unclear { anything: true, texts: Vec::new() }, ..Desired::default() };
+        let resources = BTreeSet::from([ResourceId::Config(id("two"))]);
+        let unclear = Declared { unclear: Unclear { resources, ..Unclear::default() }, ..Declared::default() };
+        assert_eq!(names(&plan(&unclear, &machine).deletes), ["one"]);
+        let anything = Declared { unclear: Unclear { anything: true, ..Unclear::default() }, ..Declared::default() };
         assert_eq!(plan(&anything, &machine), Plan::default());
     }
 
@@ -254,18 +263,17 @@ mod tests {
         let mut machine = machine();
         let namespace = Namespace::new("default").expect("a label");
         let id = ContestId { kind: ContestKind::Election, namespace, name: ContestName::new("main").expect("a name") };
-        let (cluster, wanted) = ("default".to_owned(), ElectionSpec { seats: 2, session_ttl: None });
-        let declared = Declared { cluster, id: id.clone(), wanted, place: place() };
-        let two_seats = Desired { elections: BTreeMap::from([(id.clone(), declared)]), ..Desired::default() };
+        let wanted = ElectionSpec { seats: 2, session_ttl: None };
+        let two_seats = Declared { elections: BTreeMap::from([(id.clone(), wanted)]), ..Declared::default() };
         settle(&mut machine, &two_seats);
         assert_eq!(machine.contests().get(&id).map(|record| record.capacity), Some(2));
         assert_eq!(plan(&two_seats, &machine), Plan::default());
 
         let texts = vec!["kind: LeaderElection, metadata: {name: main".to_owned()];
-        let unclear = Desired { unclear: Unclear { anything: false, texts }, ..Desired::default() };
+        let unclear = Declared { unclear: Unclear { texts, ..Unclear::default() }, ..Declared::default() };
         assert_eq!(plan(&unclear, &machine), Plan::default());
-        assert_eq!(names(&plan(&Desired::default(), &machine).deletes), ["main"]);
-        settle(&mut machine, &Desired::default());
-        assert_eq!(plan(&Desired::default(), &machine), Plan::default());
+        assert_eq!(names(&plan(&Declared::default(), &machine).deletes), ["main"]);
+        settle(&mut machine, &Declared::default());
+        assert_eq!(plan(&Declared::default(), &machine), Plan::default());
     }
 }

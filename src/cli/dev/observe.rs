@@ -70,11 +70,11 @@ impl Observer {
             tokio::task::spawn_blocking(move || folder::read(&resources, "default")).await.unwrap_or_default();
         let members = join_all(self.members.iter().map(observe_member)).await;
         let mut configs = BTreeMap::new();
-        for (config, declared) in &content.desired.configs {
+        for (config, declared) in &content.configs {
             configs.insert(config.clone(), observe_config(&self.members, declared).await);
         }
         let problems = content.problems.iter().map(ToString::to_string).collect();
-        Observation { members, configs, problems, unclear: content.desired.unclear }
+        Observation { members, configs, problems, unclear: content.unclear }
     }
 }
 

@@ -12,7 +12,7 @@ use super::observe::{ConfigSeen, MemberSeen, Observation};
 use crate::api::wire::{Cluster, MemberState};
 use crate::cli::output::or_dash;
 use crate::machine::command::ConfigId;
-use crate::operator::plan::Unclear;
+use crate::operator::plan::{ResourceId, Unclear};
 use crate::raft::Clock;
 use crate::server::SystemClock;
 
@@ -224,7 +224,9 @@ impl View {
 
     fn observed_configs(&mut self, mut configs: BTreeMap<ConfigId, ConfigSeen>, unclear: &Unclear) {
         // What cannot be read now is served on as it was.
-        for (config, seen) in self.configs.iter().filter(|(config, _)| unclear.may_be_about(config.name.as_str())) {
+        for (config, seen) in
+            self.configs.iter().filter(|(config, _)| unclear.may_be_about(&ResourceId::Config((*config).clone())))
+        {
             configs.entry(config.clone()).or_insert_with(|| seen.clone());
         }
         let all = self.layout.members.len();
@@ -258,7 +260,9 @@ fn says(cluster: &Cluster, place: &MemberPlace) -> Says {
     if cluster.stale {
         return Says::NoQuorum;
     }
-    match cluster.members.iter().find(|member| member.name == place.name) {
+    // One that lost its data directory is there twice until it has taken its own place.
+    let own = cluster.members.iter().filter(|member| member.name == place.name);
+    match own.max_by_key(|member| member.member_id) {
         None => Says::NoQuorum,
         Some(own) => match own.lag_entries {
             Some(entries) if entries > NEAR => Says::Behind(entries),

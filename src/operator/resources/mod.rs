@@ -1,15 +1,28 @@
 //! The custom resources of API group `quorate.io`, version `v1alpha1`. The CRDs are made from these types, so a field that
 //! is not here does not exist.
 
+mod conditions;
+mod extent;
 mod leader_election;
+mod leader_marks;
+mod mark_rules;
+mod quorate_cluster;
 mod replicated_config;
+mod rules;
+mod schema;
+mod texts;
 
 use std::fmt;
 
+pub use conditions::{ConditionType, Finding, Truth, conditions};
 pub(super) use leader_election::default_seats;
-pub use leader_election::{LeaderElection, LeaderElectionSpec};
+pub use leader_election::{LeaderElection, LeaderElectionSpec, LeaderElectionStatus, LeaderStatus, TransitionStatus};
+pub use leader_marks::{Fencing, KeptLease, LeaderLabel, MirrorLease, PodSelector};
+pub use quorate_cluster::{
+    MemberRole, MemberState, MemberStatus, QuorateCluster, QuorateClusterSpec, QuorateClusterStatus,
+};
 pub(super) use replicated_config::default_history_limit;
-pub use replicated_config::{ReplicatedConfig, ReplicatedConfigSpec};
+pub use replicated_config::{ConsumersStatus, ReplicatedConfig, ReplicatedConfigSpec, ReplicatedConfigStatus};
 
 /// API group and version of every resource.
 pub const API_VERSION: &str = "quorate.io/v1alpha1";

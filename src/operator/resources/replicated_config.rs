@@ -2,45 +2,118 @@
 
 use std::collections::BTreeMap;
 
-use kube::CustomResource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Check, Invalid};
+use super::conditions::conditions_schema;
+use super::schema::TextSchema;
+use super::{Check, Invalid, rules};
 use crate::machine::command::{ConfigDocument, ConfigId};
 use crate::types::{ConfigName, DocumentKey, Namespace, Version};
 
-/// One replicated configuration document.
-#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+/// What the document should be.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
     group = "quorate.io",
     version = "v1alpha1",
     kind = "ReplicatedConfig",
     plural = "replicatedconfigs",
     shortname = "rcfg",
+    category = "quorate",
     namespaced,
+    doc = "A document of texts that a Quorate cluster replicates to its members and pushes to whoever watches it. Applications \
+           read it over HTTP as NAMESPACE/NAME.",
+    status = "ReplicatedConfigStatus",
+    validation = rules::has_parts_of_63(),
+    validation = rules::rolls_back_to_a_past_version(),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether what is declared is served"
+    ),
+    printcolumn(
+        name = "Version",
+        type_ = "integer",
+        json_path = ".status.version",
+        description = "The version that is served"
+    ),
+    printcolumn(
+        name = "Replicated",
+        type_ = "string",
+        json_path = ".status.replicatedTo",
+        description = "How many members hold it, of all"
+    ),
+    printcolumn(
+        name = "Consumers",
+        type_ = "integer",
+        json_path = ".status.consumers.registered",
+        description = "How many applications report which version they run"
+    ),
+    printcolumn(
+        name = "Applied",
+        type_ = "integer",
+        json_path = ".status.consumers.applied",
+        description = "How many of them run the version that is served"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Cluster",
+        type_ = "string",
+        json_path = ".spec.cluster",
+        priority = 1,
+        description = "The Quorate cluster that serves it"
+    ),
+    printcolumn(
+        name = "Rollback",
+        type_ = "integer",
+        json_path = ".spec.rollbackTo",
+        priority = 1,
+        description = "The version that is served instead of data"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1,
+        description = "Why it is ready or not"
+    ),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicatedConfigSpec {
-    /// Name of the Quorate cluster that serves it; the others ignore it.
+    /// The name of the Quorate cluster that serves it, as in the `spec.cluster` of its QuorateCluster; the others ignore it. A
+    /// DNS label of at most 63 characters; `default` when left out. It cannot be changed.
     #[serde(default = "super::default_cluster")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::is_dns_label(), validation = rules::stays_the_same())]
     pub cluster: String,
-    /// The texts by name, as in a ConfigMap; together at most 1 MiB.
+    /// The texts by name, as in a ConfigMap; none when left out. At most 256, together at most 1 MiB (1,048,576 bytes of keys and
+    /// texts). A key has 1 to 253 letters, digits, '-', '_' or '.'.
+    ///
+    /// Never put secrets here: they would stay in the history, on the disk of every member, unencrypted, and whoever reaches the
+    /// HTTP API or may read this resource would read them. Put the secret into a Secret, and its name here.
     #[serde(default)]
     #[schemars(schema_with = "data_schema")]
+    #[x_kube(validation = rules::has_keys_of_a_config_map(), validation = rules::is_small())]
     pub data: BTreeMap<String, String>,
-    /// A JSON Schema that every text, read as YAML or JSON, must meet.
+    /// A JSON Schema that every text of `data`, read as YAML or JSON, must meet; without one every text is accepted. Its
+    /// references begin with `#/` and lead to its own parts, never back to where they stand. With these written out it has at
+    /// most 10,000 values and 100 levels. Its patterns look neither around nor back. What does not meet it is told in the
+    /// condition Accepted, and the last good version goes on being served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object_schema")]
     pub schema: Option<Map<String, Value>>,
-    /// How many versions are kept, the current one included.
+    /// How many versions are kept, the one that is served included: 1 to 100; 20 when left out. Only these can be rolled back to.
+    /// A smaller number than before takes effect with the next version.
     #[serde(default = "default_history_limit")]
     #[schemars(range(min = 1, max = 100))]
     pub history_limit: i32,
-    /// While set, the content of this version is served, and `data` is only validated.
+    /// While set, the content of this version is served, as a new version, and `data` is only validated. It must be one of the
+    /// versions that are kept when it is set. Remove it, and `data` is served again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
     pub rollback_to: Option<i64>,
@@ -48,6 +121,68 @@ pub struct ReplicatedConfigSpec {
 
 pub(in crate::operator) fn default_history_limit() -> i32 {
     20
+}
+
+/// What became of the declaration, written by the cluster's Raft leader.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = rules::nobody_yet(rules::NO_CLUSTER)))]
+#[x_kube(validation = rules::is_not_of_an_older_leadership(), validation = rules::says_whose_leadership_it_is())]
+pub struct ReplicatedConfigStatus {
+    /// The cluster that serves it: `status.clusterId` of its QuorateCluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = "^[0-9a-f]{32}$"))]
+    pub cluster_id: Option<String>,
+    /// The leadership in which this status was written: the index in the log at which that Raft leader began. It only grows,
+    /// and the API server refuses a status of an older one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
+    pub observed_leadership: Option<i64>,
+    /// The `metadata.generation` of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// The cluster's revision in which the served version was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
+    pub revision: Option<i64>,
+    /// The version that is served: 1 for the first, one more with each change of the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
+    pub version: Option<i64>,
+    /// SHA-256 of the keys and texts that are served, as the HTTP API tells it: `sha256:` and 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 80))]
+    pub content_hash: Option<String>,
+    /// How many members hold the served version, of all members: `3/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub replicated_to: Option<String>,
+    /// The applications that report which version they run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<ConsumersStatus>,
+    /// Up to 20 consumers that do not run the served version, by the names of their sessions' clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub stragglers: Vec<String>,
+    /// Accepted: what is declared is valid. Ready: it is accepted and committed by a majority, so that it is served. Replicated:
+    /// every member holds it. Applied: every registered consumer runs it; True without consumers. Stalled: only while it waits
+    /// for a change of this resource. Each is of a type of its own; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Consumers of a config, counted.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsumersStatus {
+    /// How many report which version they run.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub registered: i32,
+    /// How many of them run the served version.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub applied: i32,
 }
 
 /// More texts than this in one document are a sign of something else.
@@ -63,7 +198,12 @@ fn data_schema(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn any_object_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true })
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "maxProperties": 64,
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
 }
 
 impl ReplicatedConfig {
@@ -107,43 +247,16 @@ impl ReplicatedConfigSpec {
         keys.collect()
     }
 
-    /// Every text must meet the schema, if there is one. A schema refers to nothing outside itself.
+    /// Every text must meet the schema, if there is one.
     fn check_schema(&self, check: &mut Check) {
         let Some(schema) = &self.schema else { return };
-        let validator = match jsonschema::validator_for(&Value::Object(schema.clone())) {
-            Ok(validator) => validator,
-            Err(error) => {
-                let what = format!("it is no valid JSON Schema, at {:?}: {error}", error.instance_path().as_str());
-                return check.refuse(&["spec", "schema"], &what);
-            }
+        let mut schema = match TextSchema::compile(schema) {
+            Ok(schema) => schema,
+            Err(what) => return check.refuse(&["spec", "schema"], &what),
         };
         for (key, text) in &self.data {
-            let path = ["spec", "data", key.as_str()];
-            match serde_yaml::from_str::<Value>(text) {
-                Err(error) => check
-                    .refuse(&path, &format!("it is neither YAML nor JSON, which the schema needs: {}", place(&error))),
-                Ok(value) => {
-                    for error in validator.iter_errors(&value).take(MOST_ERRORS) {
-                        let what = error.masked_with("the value");
-                        check.refuse(
-                            &path,
-                            &format!("it does not meet the schema, at {:?}: {what}", error.instance_path().as_str()),
-                        );
-                    }
-                }
-            }
+            check.parse(&["spec", "data", key], schema.check(text));
         }
-    }
-}
-
-/// After so many errors in one text the next ones help nobody.
-const MOST_ERRORS: usize = 10;
-
-/// Where a text is wrong, without repeating any of it.
-fn place(error: &serde_yaml::Error) -> String {
-    match error.location() {
-        Some(location) => format!("see line {}, column {} of the text", location.line(), location.column()),
-        None => "it ends too early".to_owned(),
     }
 }
 
@@ -198,13 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_is_none_or_points_outside_is_refused() {
-        for schema in
-            [serde_json::json!({ "type": 5 }), serde_json::json!({ "$ref": "https://example.com/schema.json" })]
-        {
-            let problems = problems(serde_json::json!({ "schema": schema }));
-            assert!(problems[0].starts_with("spec.schema: it is no valid JSON Schema"), "{problems:?}");
-        }
+    fn a_schema_that_is_none_is_refused() {
+        let problems = problems(serde_json::json!({ "schema": { "type": 5 } }));
+        assert!(problems[0].starts_with("spec.schema: it is no valid JSON Schema, at \"/type\": "), "{problems:?}");
     }
 
     #[test]

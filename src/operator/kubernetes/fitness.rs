@@ -1,0 +1,112 @@
+//! Which members should not lead while another can: those whose pod is ending, or whose node takes no pods any more.
+//!
+//! The Raft leader looks now and then, at its members' pods and at the nodes of these, each by its name. What cannot be seen
+//! changes nothing: without the right to read nodes, only ending pods count.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Client;
+use kube::api::{Api, GetParams};
+use tokio::time::{Duration, Instant, sleep, timeout};
+use tracing::{debug, info};
+
+use super::Release;
+use super::error::{ApiError, Reason};
+use crate::coordinator::Coordinator;
+
+/// Between two looks. A drain cordons the node first, and the pod that it ends hands leadership over by itself.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How long the API server may take for one look.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Without the right to read nodes, it is tried again after this: it may have been given.
+const FORBIDDEN: Duration = Duration::from_mins(5);
+
+/// Looks, and lets the cluster know. Never ends; when it is dropped, with the leadership, everybody may lead.
+pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coordinator) {
+    let _cleared = Cleared(coordinator);
+    let mut looking = Looking {
+        pods: Api::namespaced(client.clone(), release.namespace()),
+        nodes: Api::all(client.clone()),
+        nodes_forbidden_until: None,
+    };
+    let mut known = BTreeSet::new();
+    loop {
+        let status = coordinator.status();
+        let members: BTreeSet<_> =
+            status.voters.values().chain(status.learners.values()).map(|node| node.name.clone()).collect();
+        match timeout(PATIENCE, looking.unfit(members)).await {
+            Ok(Ok(unfit)) => {
+                if unfit != known {
+                    info!(members = ?unfit, "members that should not lead: their pods are ending, or their nodes are cordoned");
+                }
+                known.clone_from(&unfit);
+                coordinator.set_unfit(unfit);
+            }
+            Ok(Err(error)) => debug!(%error, "whether members should lead is not known now"),
+            Err(_) => debug!("whether members should lead is not known now: no answer"),
+        }
+        sleep(EVERY).await;
+    }
+}
+
+/// What one leadership found out says nothing in the next.
+struct Cleared<'a>(&'a Coordinator);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        self.0.set_unfit(BTreeSet::new());
+    }
+}
+
+struct Looking {
+    pods: Api<Pod>,
+    nodes: Api<Node>,
+    nodes_forbidden_until: Option<Instant>,
+}
+
+impl Looking {
+    /// The names of those who should not lead.
+    async fn unfit(&mut self, members: BTreeSet<String>) -> Result<BTreeSet<String>, ApiError> {
+        let mut unfit = BTreeSet::new();
+        for name in members {
+            // As the API server remembers it: that is cheap, and new enough.
+            let pod = found(self.pods.get_with(&name, &GetParams::any()).await)?;
+            let Some(pod) = pod else { continue };
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+            let is_ending = pod.metadata.deletion_timestamp.is_some();
+            if is_ending || (node.is_some() && self.is_cordoned(&node.unwrap_or_default()).await?) {
+                unfit.insert(name);
+            }
+        }
+        Ok(unfit)
+    }
+
+    async fn is_cordoned(&mut self, node: &str) -> Result<bool, ApiError> {
+        if self.nodes_forbidden_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(false);
+        }
+        match found(self.nodes.get_with(node, &GetParams::any()).await) {
+            Ok(node) => Ok(node.and_then(|node| node.spec?.unschedulable).unwrap_or(false)),
+            Err(error) if error.reason == Reason::Forbidden => {
+                if self.nodes_forbidden_until.is_none() {
+                    info!("nodes cannot be read, so a cordoned node does not make its member hand leadership over");
+                }
+                self.nodes_forbidden_until = Some(Instant::now() + FORBIDDEN);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What there is, if it is there.
+fn found<R>(got: kube::Result<R>) -> Result<Option<R>, ApiError> {
+    match got.map_err(|error| ApiError::from(&error)) {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.reason == Reason::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
