@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image check test lint fast sim planted process kube kube-api kube-up kube-down kube-shell bench tools
+.PHONY: help dev build image manifests check test lint fast chart sim planted process kube kube-api kube-nodes kube-faults kube-random kube-outage kube-release kube-up kube-down kube-shell bench tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -9,11 +9,13 @@ export QUORATE_TEST_EFFORT ?= short
 # The simulator is the same code under another runtime, in a target folder of its own.
 SIMULATED := CARGO_TARGET_DIR=target-sim RUSTFLAGS="--cfg tokio_unstable --cfg quorate_sim" cargo test --locked --profile sim
 
-# What the image is called in its archive and in manifests/.
+# What the image is called in its archive and in the chart.
 IMAGE ?= localhost/quorate:$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 
-# Checks the Dockerfile; installed on first use.
+# Check the Dockerfile, the answers of a member, and what the chart renders; installed on first use.
 HADOLINT := target/tools/bin/hadolint
+SCHEMATHESIS := target/tools/bin/schemathesis
+SCHEMAS := target/tools/bin/kubernetes-validate
 
 # Starts and ends Kubernetes clusters, of which kube-up, kube-shell and kube-down use the one that is called so.
 CLUSTER := tests/kube/cluster/cluster
@@ -23,13 +25,13 @@ NAME ?= quorate
 IN_KUBERNETES = cargo test --locked --config 'target."cfg(all())".runner = ["tests/kube/run", "$(1)"]' --test kube -- --nocapture
 
 # Programs that the tests need, each with the Debian package that has it, and the packages of those that are missing.
-PROGRAMS := promtool=prometheus containerd=containerd runc=runc iptables=iptables ip=iproute2 conntrack=conntrack openssl=openssl
+PROGRAMS := promtool=prometheus faketime=faketime containerd=containerd runc=runc iptables=iptables ip=iproute2 conntrack=conntrack openssl=openssl java=default-jdk-headless
 MISSING = $(foreach pair,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst =, ,$(pair)))),,$(lastword $(subst =, ,$(pair))))) \
 	$(if $(wildcard /usr/lib/cni/bridge),,containernetworking-plugins) \
 	$(if $(shell python3 -c 'import ensurepip' && echo there),,python3-venv)
 
 # Rings that take seconds.
-FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test model --test golden --test http --test raft --test image
+FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test model --test golden --test generated --test http --test raft --test image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,20 +47,25 @@ image: build ## Pack target/image/quorate.tar, the image's archive; needs no con
 	image/root.sh target/release/quorate target/image/root
 	image/archive.py target/image/root Dockerfile $(IMAGE) target/image/quorate.tar
 
+manifests: ## Write anew what is made from crds/ and charts/quorate: the chart's CRDs, and manifests/
+	rm -rf charts/quorate/crds && cp -r crds charts/quorate/crds
+	charts/manifests.sh manifests
+
 # The planted bugs take many builds: at full effort only.
 PLANTED := $(if $(filter full,$(QUORATE_TEST_EFFORT)),planted)
 
-test: tools lint fast sim $(PLANTED) process kube ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint fast chart sim $(PLANTED) process kube kube-faults kube-release ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
 	$(if $(PLANTED),,@echo "not run: the planted bugs, which take many builds (make planted)")
 
-check: lint fast sim ## Run the rings that need no privilege and fit in ten minutes; names the others
+check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privilege and fit in ten minutes; names the others
 	cargo test --locked --test dev
-	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool)
+	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool) $(if $(shell command -v faketime),,--skip wall_clocks)
 	@echo
 	@echo "not run: the planted bugs, which take many builds (make planted)"
-	@echo "not run: a real Kubernetes, which needs root (make kube)"
+	@echo "not run: a real Kubernetes, which needs root (make kube kube-faults kube-release)"
 	@echo "not run: the numbers of full effort (QUORATE_TEST_EFFORT=full make test)"
 	@command -v promtool > /dev/null || echo "not run: the check of /metrics by promtool (make tools installs it, as root)"
+	@command -v faketime > /dev/null || echo "not run: wall clocks that jump (make tools installs faketime, as root)"
 
 lint: $(HADOLINT) ## Check format and lints
 	cargo fmt --check
@@ -66,12 +73,18 @@ lint: $(HADOLINT) ## Check format and lints
 	$(HADOLINT) Dockerfile
 
 $(HADOLINT): image/requirements.txt
+$(SCHEMATHESIS): tests/process/fuzzing/requirements.txt
+$(SCHEMAS): tests/chart/requirements.txt
+$(HADOLINT) $(SCHEMATHESIS) $(SCHEMAS):
 	python3 -m venv target/tools
-	target/tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	target/tools/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	touch $@
 
 fast: ## Run the rings that take seconds
 	cargo test --locked $(FAST)
+
+chart: $(SCHEMAS) ## Check the chart and the manifests with Helm, kubeconform and kube-score
+	cargo test --locked --test chart
 
 sim: ## Run the simulator; QUORATE_SIM_SEED=N replays one seed
 	$(SIMULATED) --test sim -- --nocapture
@@ -79,14 +92,35 @@ sim: ## Run the simulator; QUORATE_SIM_SEED=N replays one seed
 planted: ## Prove the simulator: bring known bugs back, see each caught
 	cargo test --locked --test planted -- --nocapture
 
-process: ## Kill real members on loopback, and more
+process: $(SCHEMATHESIS) ## Kill real members on loopback, and more
 	cargo test --locked --test process --test dev -- --nocapture
 
-bench: ## Measure an acknowledged write against a sync of the disk
+bench: build ## Measure commits, locks, elections, keep-alives and fail-overs beside etcd, and many sessions that end together
 	cargo bench --locked --bench commit
+	target/release/quorate bench expiry
+	target/release/quorate bench load --against etcd --etcd "$$(tests/kube/cluster/build.sh etcd)/etcd"
+	target/release/quorate bench failover --against etcd --etcd "$$(tests/kube/cluster/build.sh etcd)/etcd"
 
-kube: kube-api image ## Break nodes, pods and the API server of a real Kubernetes under members in pods
-	$(call IN_KUBERNETES,3) --skip api::
+# Two clusters side by side: one waits for its API server most of the time.
+kube: image ## Break nodes, pods and the API server of a real Kubernetes under members in pods
+	$(MAKE) --jobs=2 kube-nodes kube-api
+
+kube-nodes:
+	$(call IN_KUBERNETES,3) --skip api:: --skip release:: --skip faults::random
+
+# At full effort the API server is away for ten minutes, in a cluster of its own.
+kube-faults: image ## Draw faults at random, one after the other and two at a time (QUORATE_FAULT_SEED=N)
+	$(MAKE) --jobs=2 kube-random $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
+
+kube-random:
+	$(call IN_KUBERNETES,3) faults::random
+
+kube-outage: export QUORATE_OUTAGE ?= 600
+kube-outage: ## Take the API server away for ten minutes (QUORATE_OUTAGE=SECONDS), with an image of `make image`
+	$(call IN_KUBERNETES,3) faults::outage
+
+kube-release: image ## Install, change and remove the chart on a real Kubernetes, as the README says
+	$(call IN_KUBERNETES,3) release::
 
 kube-api: ## Run the tests that need only the API server, without nodes
 	$(call IN_KUBERNETES,0) api::

@@ -14,8 +14,6 @@ import time
 import urllib.error
 import urllib.request
 
-TTL = 2.0
-
 
 class Ended(Exception):
     """The session is over: whatever it held belongs to somebody else by now."""
@@ -24,16 +22,18 @@ class Ended(Exception):
 class Session:
     """A session that a thread keeps alive, at whichever member answers."""
 
-    def __init__(self, urls, client):
-        self.urls = urls
-        sent = time.monotonic()
-        created = self.call("POST", "/v1/sessions", {"ttlMs": int(TTL * 1000), "client": client})
+    def __init__(self, urls, client, ttl=2.0):
+        self.urls, self.ttl, self.over = urls, ttl, False
+        created = {}
+        while "session" not in created:
+            sent = time.monotonic()
+            created = self.call("POST", "/v1/sessions", {"ttlMs": int(ttl * 1000), "client": client})
         self.name = created["session"]
         self.deadline = sent + created["validForMs"] / 1000
         threading.Thread(target=self._keep_alive, daemon=True).start()
 
     def is_valid(self):
-        return time.monotonic() < self.deadline
+        return not self.over and time.monotonic() < self.deadline
 
     def campaign(self, election):
         """Waits until it leads; the fencing token."""
@@ -50,7 +50,7 @@ class Session:
         for url in self.urls:
             request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
             try:
-                with urllib.request.urlopen(request, timeout=TTL) as answer:
+                with urllib.request.urlopen(request, timeout=max(self.ttl, 2)) as answer:
                     return json.load(answer)
             except urllib.error.HTTPError as error:
                 problem = json.load(error)
@@ -69,17 +69,17 @@ class Session:
             try:
                 alive = self.call("POST", f"/v1/sessions/{self.name}/keepalive")
             except Ended:
-                self.deadline = 0
+                self.over = True
                 return
             if "validForMs" in alive and self.is_valid():
                 self.deadline = max(self.deadline, sent + alive["validForMs"] / 1000)
-            time.sleep(TTL / 5)
+            time.sleep(self.ttl / 5)
 
 
 def write(store, name, token):
     headers = {"Fencing-Token": str(token)}
     request = urllib.request.Request(store, f"written by {name}".encode(), headers, method="PUT")
-    urllib.request.urlopen(request, timeout=TTL).close()
+    urllib.request.urlopen(request, timeout=2).close()
 
 
 def main():

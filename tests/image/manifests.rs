@@ -1,4 +1,5 @@
-//! The manifests: that they run the image as it is meant, and that what they tell the members is right.
+//! Members in pods, those of `manifests/` and those that only `tests/kube` runs: that they run the image as it is meant, and that
+//! what they are told is right.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,23 +7,32 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
-use quorate::settings::MemberSettings;
 use quorate::settings::args::{Cli, Command};
+use quorate::settings::{Founding, MemberSettings, Pod, Resources};
+use quorate::types::Namespace;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{REFERENCE, last_stage};
 
 /// Every object of `manifests/`, by kind and name.
-fn objects() -> BTreeMap<String, Value> {
+fn manifests() -> BTreeMap<String, Value> {
+    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests")).unwrap();
+    let files = files.map(|file| file.unwrap().path()).filter(|path| !path.ends_with("kustomization.yaml"));
+    files.flat_map(|path| objects(&fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The same of members that found their cluster together.
+fn founders() -> BTreeMap<String, Value> {
+    objects(include_str!("../kube/members.yaml"))
+}
+
+fn objects(yaml: &str) -> BTreeMap<String, Value> {
     let mut objects = BTreeMap::new();
-    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests")).unwrap() {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
-        for document in serde_yaml::Deserializer::from_str(&text) {
-            let object = Value::deserialize(document).unwrap();
-            let name = format!("{}/{}", word(&object["kind"]), word(&object["metadata"]["name"]));
-            assert!(objects.insert(name.clone(), object).is_none(), "{name} is there twice");
-        }
+    for document in serde_yaml::Deserializer::from_str(yaml) {
+        let object = Value::deserialize(document).unwrap();
+        let name = format!("{}/{}", word(&object["kind"]), word(&object["metadata"]["name"]));
+        assert!(objects.insert(name.clone(), object).is_none(), "{name} is there twice");
     }
     objects
 }
@@ -61,7 +71,7 @@ fn settings_of(variables: &BTreeMap<String, String>) -> MemberSettings {
     for (name, value) in variables {
         // The one that is for the commands, which people run inside the pod.
         if let Some(name) = name.strip_prefix("QUORATE_").filter(|name| *name != "ENDPOINTS") {
-            arguments.extend([format!("--{}", name.to_ascii_lowercase().replace('_', "-")), value.clone()]);
+            arguments.push(format!("--{}={value}", name.to_ascii_lowercase().replace('_', "-")));
         }
     }
     match Cli::try_parse_from(arguments).unwrap().command {
@@ -71,8 +81,8 @@ fn settings_of(variables: &BTreeMap<String, String>) -> MemberSettings {
 }
 
 #[test]
-fn every_pod_gets_the_settings_of_a_member_that_the_others_find_by_name() {
-    let objects = objects();
+fn pods_that_found_together_are_members_that_find_each_other_by_name() {
+    let objects = founders();
     let set = &objects["StatefulSet/quorate"]["spec"];
     let service = word(&set["serviceName"]);
     let pods: BTreeMap<_, _> = (0..set["replicas"].as_u64().unwrap())
@@ -84,8 +94,8 @@ fn every_pod_gets_the_settings_of_a_member_that_the_others_find_by_name() {
         let settings = settings_of(&variables);
         assert_eq!(settings.name.as_str(), pod);
         assert_eq!(settings.advertise_http, format!("http://{host}:8080"));
-        let founding: BTreeMap<_, _> = settings
-            .initial_cluster
+        let Founding::Together(members) = &settings.founding else { panic!("the manifests name all members") };
+        let founding: BTreeMap<_, _> = members
             .iter()
             .map(|(name, address)| (name.to_string(), address.strip_suffix(":7400").unwrap().to_owned()))
             .collect();
@@ -97,8 +107,32 @@ fn every_pod_gets_the_settings_of_a_member_that_the_others_find_by_name() {
 }
 
 #[test]
+fn a_pod_of_the_manifests_is_a_member_that_kubernetes_tells_what_to_do() {
+    let set = &manifests()["StatefulSet/quorate"]["spec"];
+    for ordinal in [0, 11] {
+        let pod = format!("quorate-{ordinal}");
+        let settings = settings_of(&environment_of(&pod, &set["template"]["spec"]["containers"][0]));
+        assert_eq!(settings.name.as_str(), pod);
+        assert_eq!(settings.advertise_http, format!("http://{pod}.quorate-members.team.svc:8080"));
+        assert_eq!(settings.founding, Founding::FromOnePod);
+        let namespace = Namespace::new("team").unwrap();
+        let place = Pod { namespace, stateful_set: "quorate".to_owned(), ordinal };
+        assert_eq!(settings.resources, Some(Resources::Kubernetes(place)));
+        assert_eq!(settings.cluster.as_str(), "default");
+    }
+    let headless = &manifests()["Service/quorate-members"]["spec"];
+    assert_eq!((word(&headless["clusterIP"]), &headless["publishNotReadyAddresses"]), ("None", &true.into()));
+    assert_eq!(set["serviceName"], "quorate-members");
+}
+
+#[test]
 fn the_ports_of_image_pods_and_services_are_the_same() {
-    let objects = objects();
+    for objects in [manifests(), founders()] {
+        check_ports(&objects);
+    }
+}
+
+fn check_ports(objects: &BTreeMap<String, Value>) {
     let container = &objects["StatefulSet/quorate"]["spec"]["template"]["spec"]["containers"][0];
     let variables = environment_of("quorate-0", container);
     let settings = settings_of(&variables);
@@ -110,9 +144,12 @@ fn the_ports_of_image_pods_and_services_are_the_same() {
     let named =
         list(&container["ports"]).iter().map(|port| (word(&port["name"]), port["containerPort"].as_u64().unwrap()));
     assert_eq!(named.collect::<BTreeMap<_, _>>(), ports);
-    for service in ["Service/quorate", "Service/quorate-members"] {
-        for port in list(&objects[service]["spec"]["ports"]) {
-            assert_eq!(port["port"], ports[word(&port["targetPort"])], "{service}");
+    for (name, service) in objects.iter().filter(|(name, _)| name.starts_with("Service/")) {
+        for port in list(&service["spec"]["ports"]) {
+            assert_eq!(port["port"], ports[word(&port["targetPort"])], "{name}");
+        }
+        if let Some(port) = service["metadata"]["annotations"]["prometheus.io/port"].as_str() {
+            assert_eq!(port, ports["health"].to_string(), "{name}");
         }
     }
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
@@ -122,7 +159,12 @@ fn the_ports_of_image_pods_and_services_are_the_same() {
 
 #[test]
 fn the_pods_run_what_make_image_writes_as_its_user_on_a_volume_where_it_keeps_its_data() {
-    let objects = objects();
+    for objects in [manifests(), founders()] {
+        check_pod(&objects);
+    }
+}
+
+fn check_pod(objects: &BTreeMap<String, Value>) {
     let pod = &objects["StatefulSet/quorate"]["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     assert_eq!(container["image"], REFERENCE);
@@ -140,8 +182,13 @@ fn the_pods_run_what_make_image_writes_as_its_user_on_a_volume_where_it_keeps_it
 }
 
 #[test]
-fn everything_that_selects_the_pods_selects_them_by_the_label_that_they_have() {
-    let objects = objects();
+fn everything_that_selects_the_pods_selects_them_by_the_labels_that_they_have() {
+    for objects in [manifests(), founders()] {
+        check_selectors(&objects);
+    }
+}
+
+fn check_selectors(objects: &BTreeMap<String, Value>) {
     let template = &objects["StatefulSet/quorate"]["spec"]["template"];
     let (labels, pod) = (&template["metadata"]["labels"], &template["spec"]);
     let selectors = [

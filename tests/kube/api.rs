@@ -1,5 +1,24 @@
-//! Mechanisms of the API server that Quorate's custom resources stand on. They need no node: `make kube-api`.
+//! Mechanisms of the API server that Quorate's custom resources stand on, and the resources themselves. They need no node:
+//! `make kube-api`.
 
+mod chart;
+mod crds;
+pub mod elected;
+mod elections;
+mod fixture;
+mod hostile;
+mod operated;
+mod operator;
+mod outages;
+mod policies;
+mod proxy;
+mod replicating;
+mod rights;
+mod rules;
+mod sizes;
+mod statuses;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -113,8 +132,11 @@ async fn a_write_with_an_old_fencing_token_is_refused_by_the_api_server_itself()
     contest.apply("first", "", &format!("spec: {{voters: 3, fenced: {fenced:?}}}")).await.unwrap();
     let user = format!("--as={fenced}");
     contest.apply_status("{clusterId: a, observedLeadership: 1, fencingToken: 17}").await.unwrap();
+    // kubectl sends nothing when nothing is new, so each write is another one.
+    let attempts = AtomicU64::new(0);
     let write = async |user: &[&str], token: u64| {
-        let annotations = format!("{{contest: c, token: \"{token}\"}}");
+        let attempt = attempts.fetch_add(1, Ordering::Relaxed);
+        let annotations = format!("{{contest: c, token: \"{token}\", attempt: \"{attempt}\"}}");
         let document =
             format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: written, annotations: {annotations}}}");
         let arguments = [user, &["--namespace", &contest.namespace.name, "apply", "--filename=-"]].concat();

@@ -1,4 +1,4 @@
-//! What a person does with kubectl, with a deadline for each.
+//! What a person does with kubectl or Helm, with a deadline for each.
 
 use std::process::{self, Stdio};
 use std::time::Duration;
@@ -13,9 +13,14 @@ const LONGEST: Duration = Duration::from_mins(4);
 
 /// kubectl for the cluster of the tests; never for one that somebody happens to use.
 pub fn command() -> process::Command {
+    client("kubectl")
+}
+
+/// kubectl or Helm, in the root of the repository.
+fn client(program: &str) -> process::Command {
     let kubeconfig = std::env::var("QUORATE_TEST_KUBECONFIG").expect("`make kube` runs these tests in a cluster");
-    let mut command = process::Command::new("kubectl");
-    command.arg(format!("--kubeconfig={kubeconfig}"));
+    let mut command = process::Command::new(program);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).arg(format!("--kubeconfig={kubeconfig}"));
     command
 }
 
@@ -24,9 +29,26 @@ pub async fn kubectl(arguments: &[&str]) -> Result<String, String> {
     kubectl_with_input(arguments, "").await
 }
 
-/// The same, with a document on its standard input.
+/// Runs Helm. The result is the same as that of kubectl.
+pub async fn helm(arguments: &[&str]) -> Result<String, String> {
+    run(client("helm"), arguments, "").await
+}
+
+/// Runs what a person would type, in the root of the repository; kubectl and Helm are those for the cluster of the tests.
+pub async fn shell(script: &str) -> Result<String, String> {
+    let kubeconfig = std::env::var("QUORATE_TEST_KUBECONFIG").expect("`make kube` runs these tests in a cluster");
+    let mut command = process::Command::new("sh");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("KUBECONFIG", kubeconfig);
+    run(command, &["-euxc", script], "").await
+}
+
+/// The same as [`kubectl`], with a document on its standard input.
 pub async fn kubectl_with_input(arguments: &[&str], input: &str) -> Result<String, String> {
-    let mut command = Command::from(command());
+    run(command(), arguments, input).await
+}
+
+async fn run(command: process::Command, arguments: &[&str], input: &str) -> Result<String, String> {
+    let mut command = Command::from(command);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().expect("it is piped");
@@ -36,7 +58,7 @@ pub async fn kubectl_with_input(arguments: &[&str], input: &str) -> Result<Strin
         drop(stdin);
         child.wait_with_output().await.unwrap()
     });
-    let output = output.await.unwrap_or_else(|_| panic!("kubectl {arguments:?} takes more than {LONGEST:?}"));
+    let output = output.await.unwrap_or_else(|_| panic!("{command:?} takes more than {LONGEST:?}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
@@ -44,6 +66,12 @@ pub async fn kubectl_with_input(arguments: &[&str], input: &str) -> Result<Strin
 /// Creates or changes what the documents describe.
 pub async fn apply(yaml: &str) -> Result<String, String> {
     kubectl_with_input(&["apply", "--server-side", "--filename=-"], yaml).await
+}
+
+/// The same as another manager of fields, such as a tool that watches a repository.
+pub async fn apply_as(manager: &str, yaml: &str) -> Result<String, String> {
+    let manager = format!("--field-manager={manager}");
+    kubectl_with_input(&["apply", "--server-side", "--filename=-", &manager], yaml).await
 }
 
 /// An object, or a list of them, as JSON.

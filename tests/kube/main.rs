@@ -1,7 +1,8 @@
 //! A real Kubernetes: API server, controllers, scheduler, kubelets and containers, on this machine.
 //!
-//! `cluster/` starts it (its page of help: `cluster/cluster`), `make kube` runs these tests in it, `make kube-up` keeps one
-//! for a person. Tests under `api` need nothing but the API server; those under `faults` break nodes.
+//! `cluster/` starts it (its page of help: `cluster/cluster`), `make kube` and `make kube-release` run these tests in it,
+//! `make kube-up` keeps one for a person. Tests under `api` need nothing but the API server; those under `faults` break nodes;
+//! those under `release`, and the longest of `faults`, install the chart.
 
 #![allow(clippy::print_stdout, reason = "figures are part of what this ring is for")]
 #![allow(clippy::disallowed_methods, reason = "a test may spawn as it likes, and read its own settings")]
@@ -16,6 +17,7 @@ mod members;
 mod namespace;
 mod nodes;
 mod pods;
+mod release;
 mod serving;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]

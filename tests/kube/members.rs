@@ -1,5 +1,7 @@
-//! Three members in pods, from the manifests that users get, each on a node of its own.
+//! Three members in pods, each on a node of its own. They found their cluster together and talk to no API server, so that what
+//! goes wrong with them is Raft's and the pods' matter alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::api::wire;
@@ -18,7 +20,7 @@ pub const SIZE: usize = 3;
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 pub struct Members {
-    pub namespace: Namespace,
+    pub namespace: Arc<Namespace>,
 }
 
 /// Where a member is now.
@@ -53,12 +55,12 @@ pub fn name(member: usize) -> String {
 impl Members {
     /// Three new members that serve.
     pub async fn running() -> Self {
-        Self::start(Namespace::fresh("members").await).await
+        Self::start(Namespace::for_pods("members").await).await
     }
 
     /// The same, with a volume of 24 MiB for one of them.
     pub async fn with_small_volume(nodes: &Nodes, member: usize) -> Self {
-        let namespace = Namespace::fresh("members").await;
+        let namespace = Namespace::for_pods("members").await;
         let (node, path) = (member + 1, format!("/run/{}", namespace.name));
         nodes.in_node(node, &["mkdir", &path]);
         nodes.in_node(node, &["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", &path]);
@@ -86,9 +88,8 @@ spec:
     }
 
     async fn start(namespace: Namespace) -> Self {
-        let members = Self { namespace };
-        let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
-        members.namespace.kubectl(&["apply", "--server-side", "--filename", manifests]).await.unwrap();
+        let members = Self { namespace: Arc::new(namespace) };
+        members.namespace.apply(include_str!("members.yaml")).await.unwrap();
         members.namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=2m"]).await.unwrap();
         members
     }
@@ -170,6 +171,22 @@ spec:
 
     pub async fn delete_pod(&self, member: usize) {
         self.namespace.kubectl(&["delete", "pod", &name(member), "--wait=false"]).await.unwrap();
+    }
+
+    /// Takes everything from a member's volume, on that node, behind its back; its container is started again.
+    pub async fn wipe_volume(&self, nodes: &Nodes, member: usize, node: usize) {
+        let volume = self.volume(member).await;
+        let wipe = r#"pkill -STOP -x quorate; find "$0" -mindepth 1 -delete; pkill -KILL -x quorate"#;
+        nodes.in_node(node, &["sh", "-c", wipe, &volume]);
+    }
+
+    /// The id by which a member votes, as another one sees it.
+    pub async fn id(&self, member: usize) -> Option<u64> {
+        let seen = self.seen_by(others(member)[0]).await?;
+        let is_it = |it: &&wire::Member| it.name == name(member) && it.role == wire::MemberRole::Voter;
+        let voters: Vec<_> = seen.members.iter().filter(is_it).collect();
+        // While it is being replaced there may be two.
+        if let [voter] = voters[..] { Some(voter.member_id) } else { None }
     }
 
     /// The folder on its node that is a member's volume.

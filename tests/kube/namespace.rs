@@ -24,6 +24,13 @@ impl Namespace {
         Self { name }
     }
 
+    /// The same, once pods may be put into it: every pod runs as an account, which the controllers make a moment later.
+    pub async fn for_pods(purpose: &str) -> Self {
+        let namespace = Self::fresh(purpose).await;
+        namespace.wait("serviceaccount/default", "create", 60).await;
+        namespace
+    }
+
     /// kubectl in this namespace.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
         kubectl(&[&["--namespace", &self.name], arguments].concat()).await
@@ -93,5 +100,7 @@ impl Drop for Namespace {
             println!("{evidence}\n--- all of this is in {}", path.display());
         }
         self.print(&format!("delete namespace {} --wait=false", self.name));
+        // Nothing comes after them here any more, and the next test does not have to wait for the end of their grace.
+        self.print("delete pods --all --grace-period=1 --wait=false");
     }
 }

@@ -1,8 +1,11 @@
 //! The machines under the cluster that the ring runs in, and what can go wrong with them. What a test breaks is whole again
 //! when the test lets go of it.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use tokio::sync::MutexGuard;
 
 use crate::command::output;
@@ -42,11 +45,26 @@ impl Nodes {
         Partition::begin(self, vec!["node".to_owned(), node.to_string()], &from)
     }
 
+    /// Parts the pods on a node from those on other nodes, also from those that come; the control plane can be reached still.
+    pub fn partition_pods_on(&self, node: usize) -> Partition<'_> {
+        let others = (1..=SIZE).filter(|other| *other != node);
+        let from: Vec<_> = others.map(|other| format!("10.244.{other}.0/24")).collect();
+        Partition::begin(self, vec!["node".to_owned(), node.to_string()], &from)
+    }
+
     /// Moves all pods away from a node that is still well, as before a repair.
     pub fn drain(&self, node: usize) -> Drained {
         let drained = Drained { node: format!("node{node}") };
-        drained.kubectl(&["drain", "--timeout=2m"]);
+        output(&mut drained.kubectl(&["drain", "--timeout=2m"]));
         drained
+    }
+
+    /// Why a node cannot be drained within a few seconds.
+    pub fn refuse_to_drain(&self, node: usize) -> String {
+        let node = Drained { node: format!("node{node}") };
+        let refused = node.kubectl(&["drain", "--timeout=4s"]).output().unwrap();
+        assert!(!refused.status.success(), "{} was drained", node.node);
+        String::from_utf8_lossy(&refused.stderr).into_owned()
     }
 
     /// Kills the API server.
@@ -58,6 +76,15 @@ impl Nodes {
     /// Runs a command in a node; what it printed.
     pub fn in_node(&self, node: usize, command: &[&str]) -> String {
         self.run("node", &[&[node.to_string().as_str()], command].concat())
+    }
+
+    /// Who has asked the API server, in this order, to change a status of Quorate's or the size of a StatefulSet in a namespace.
+    pub fn audit(&self, namespace: &str) -> Vec<Value> {
+        let kubeconfig = std::env::var("QUORATE_TEST_KUBECONFIG").expect("`make kube` runs the ring in a cluster");
+        let cluster = Path::new(&kubeconfig).ancestors().nth(2).expect("it is in a folder of the cluster");
+        let log = fs::read_to_string(cluster.join("log/audit.log")).expect("the API server writes it");
+        let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("it is JSON"));
+        entries.filter(|entry| entry["objectRef"]["namespace"] == namespace).collect()
     }
 
     fn run(&self, command: &str, arguments: &[&str]) -> String {
@@ -95,14 +122,16 @@ pub struct Drained {
 }
 
 impl Drained {
-    fn kubectl(&self, arguments: &[&str]) {
-        output(kubectl::command().args(arguments).arg(&self.node));
+    fn kubectl(&self, arguments: &[&str]) -> Command {
+        let mut command = kubectl::command();
+        command.args(arguments).arg(&self.node);
+        command
     }
 }
 
 impl Drop for Drained {
     fn drop(&mut self) {
-        self.kubectl(&["uncordon"]);
+        output(&mut self.kubectl(&["uncordon"]));
     }
 }
 

@@ -30,7 +30,7 @@ spec:
 #[tokio::test]
 async fn restricted_pods_run_on_every_node_and_tell_what_they_do() {
     let _alone = alone().await;
-    let namespace = Namespace::fresh("pods").await;
+    let namespace = Namespace::for_pods("pods").await;
     namespace.apply(WAITING).await.unwrap();
     namespace.wait("statefulset/waiting", "jsonpath={.status.readyReplicas}=3", 60).await;
     let pods = namespace.get("pods").await.unwrap();
@@ -43,7 +43,7 @@ async fn restricted_pods_run_on_every_node_and_tell_what_they_do() {
 #[tokio::test]
 async fn a_pod_that_is_not_restricted_is_refused() {
     let _alone = alone().await;
-    let namespace = Namespace::fresh("pods").await;
+    let namespace = Namespace::for_pods("pods").await;
     let refusal =
         namespace.kubectl(&["run", "root", "--image=quorate.test/pause:1", "--privileged"]).await.unwrap_err();
     assert!(refusal.contains("violates PodSecurity \"restricted"), "{refusal}");

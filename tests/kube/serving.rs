@@ -1,9 +1,13 @@
-//! What users get from the manifests, seen as they see it: with kubectl and the command line that the image brings.
+//! What users get from members in pods, seen as they see it: with kubectl and the command line that the image brings.
+
+use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use crate::alone;
-use crate::members::{Members, SIZE, name};
+use crate::members::{Members, PATIENCE, SIZE, name};
 
 #[tokio::test]
 async fn members_in_restricted_pods_elect_replicate_and_serve_by_names_alone() {
@@ -28,4 +32,38 @@ async fn members_in_restricted_pods_elect_replicate_and_serve_by_names_alone() {
     assert!(leaders.iter().all(|leader| leader.is_string() && *leader == leaders[0]), "{leaders:?}");
     let log = members.namespace.logs(&name(0)).await;
     assert!(log.contains("\"message\":\"serving\""), "its log does not say that it serves: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_pods_with_a_sidecar_one_leads_and_when_it_goes_the_other() {
+    let _alone = alone().await;
+    let members = Members::running().await;
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/kubernetes/sidecar.yaml");
+    members.namespace.apply(&fs::read_to_string(example).unwrap()).await.unwrap();
+    members.namespace.kubectl(&["rollout", "status", "deployment/worker", "--timeout=1m"]).await.unwrap();
+    let first = leader(&members, None).await;
+    members.namespace.kubectl(&["delete", "pod", &first, "--wait=false"]).await.unwrap();
+    let began = Instant::now();
+    let next = leader(&members, Some(&first)).await;
+    println!("{next} leads {:.1?} after {first} was deleted", began.elapsed());
+}
+
+/// The pod whose sidecar says that it leads, once it is another one than `before`. kubectl alone is asked, as whoever uses a
+/// cluster from outside would do.
+async fn leader(members: &Members, before: Option<&str>) -> String {
+    let namespace = &members.namespace;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let pods =
+            namespace.kubectl(&["get", "pods", "--selector=app.kubernetes.io/name=worker", "--output=name"]).await;
+        for pod in pods.unwrap().lines().filter_map(|pod| pod.strip_prefix("pod/")) {
+            // A pod that is not there yet, or no more, has no log.
+            let log = namespace.kubectl(&["logs", pod, "--container=elect"]).await.unwrap_or_default();
+            if before != Some(pod) && log.contains("/worker is held, with fencing token ") {
+                return pod.to_owned();
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody else leads within {PATIENCE:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
 }

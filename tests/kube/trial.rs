@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::members::{Agreement, Members, PATIENCE};
 use crate::nodes::Nodes;
+use crate::support::candidates::{Candidates, Contest};
 use crate::support::linearizability::{self, Verdict};
 use crate::support::revisions;
 use crate::support::watcher::Watcher;
@@ -18,11 +19,18 @@ const WRITES: usize = 100;
 /// The longest that a client rests between two requests: the members share two processors with all of Kubernetes.
 const REST: Duration = Duration::from_millis(20);
 
+/// Elections that candidates campaign for while something breaks.
+pub const ELECTIONS: usize = 10;
+
 /// How long clients use the same keys: histories of one key stay short.
 const ROUND: Duration = Duration::from_secs(2);
 
+/// The longest that an election may be without a leader while Kubernetes does what somebody has asked it for.
+pub const GAP: Duration = Duration::from_secs(1);
+
 pub struct Trial {
     workload: Workload,
+    candidates: Candidates,
     watcher: Watcher,
     // Dropped after what has gone wrong with the nodes, and before they are free for the next test.
     pub members: Members,
@@ -30,34 +38,54 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// New members, with four writers, four readers and a watch at work.
+    /// New members, with four writers, four readers, ten elections and a watch at work.
     pub async fn begin() -> Self {
         let nodes = Nodes::alone().await;
-        let members = Members::running().await;
+        Self::with(Members::running().await, nodes).await
+    }
+
+    /// The same of members that are there already.
+    pub async fn with(members: Members, nodes: Nodes) -> Self {
         members.whole().await;
         let (dial, whole) = (Duration::from_secs(1), Duration::from_secs(5));
         let http = Client::builder().connect_timeout(dial).timeout(whole).build().unwrap();
+        let contest = Contest {
+            namespace: members.namespace.name.clone(),
+            elections: ELECTIONS,
+            candidates: 2,
+            longest_reign: Duration::from_secs(8),
+        };
+        let candidates = Candidates::start(&candidates_http(), &members.urls(), &contest);
         let workload = Workload::start(http, members.urls(), Retries::EveryOtherWriter, REST);
         let watcher = Watcher::start(members.urls());
-        Self { workload, watcher, members, nodes }
+        let trial = Self { workload, candidates, watcher, members, nodes };
+        trial.everything_is_led().await;
+        trial
     }
 
-    /// Lets something go wrong, given what the members agree on, and waits until it is over and all is whole again.
-    pub async fn survives(&self, fault: &str, inject: impl AsyncFnOnce(&Agreement)) -> Agreement {
+    /// Lets something go wrong, given what the members agree on, and waits until it is over and all is whole again. The
+    /// longest that any election was without a leader meanwhile.
+    pub async fn survives(&self, fault: &str, inject: impl AsyncFnOnce(&Agreement)) -> Duration {
         self.acknowledged_more(WRITES).await;
         let before = self.members.whole().await;
         let (acknowledged, attempts, began) = (self.workload.acknowledged(), self.workload.attempts(), Instant::now());
+        let reigns = self.reigns();
         self.with_rounds(inject(&before)).await;
         let (injected, tried, done) = (began.elapsed(), self.workload.attempts(), self.workload.acknowledged());
         let after = self.members.whole().await;
         let whole = began.elapsed();
         self.acknowledged_more(WRITES).await;
+        self.everything_is_led().await;
+        let gaps = self.candidates.longest_gaps_since(began);
+        let gap = gaps.iter().copied().max().unwrap_or_default();
         println!(
             "{fault}: {acknowledged} writes acknowledged before; {} changes tried and {} writes acknowledged in {injected:.1?}, \
-             none for at most {:.1?}; whole again after {whole:.1?}; {} acknowledged since; Raft leader quorate-{} -> quorate-{}",
+             none for at most {:.1?}; {} reigns began, and no election was without a leader for longer than {gap:.2?}; whole \
+             again after {whole:.1?}; {} acknowledged since; Raft leader quorate-{} -> quorate-{}",
             tried - attempts,
             done - acknowledged,
             self.workload.longest_pause_since(began),
+            self.reigns() - reigns,
             self.workload.acknowledged() - done,
             before.leader,
             after.leader,
@@ -65,7 +93,25 @@ impl Trial {
         assert!(tried > attempts, "nobody tried to write while it lasted");
         assert_eq!(after.cluster, before.cluster, "it is another cluster");
         assert!(after.revision >= before.revision, "from revision {} back to {}", before.revision, after.revision);
-        after
+        gap
+    }
+
+    /// How many times anybody was granted an election.
+    pub fn reigns(&self) -> usize {
+        self.candidates.reigns()
+    }
+
+    /// Waits until every election has a leader.
+    async fn everything_is_led(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let vacant = self.candidates.vacant();
+            if vacant.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the elections {vacant:?} have no leader within {PATIENCE:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until so many more writes are acknowledged.
@@ -83,11 +129,18 @@ impl Trial {
 
     /// Ends the work and holds everything that clients were told against the promises.
     pub async fn judge(self) {
+        let reigns = self.candidates.judge().await;
         self.workload.read_everything().await;
         let (operations, notes) = self.workload.stop().await;
         let story = self.watcher.stop().await;
         let unknown = operations.iter().filter(|operation| operation.returned.is_none()).count();
-        println!("{} operations, {unknown} of unknown outcome; a watch told {} changes", operations.len(), story.len());
+        println!(
+            "{} operations, {unknown} of unknown outcome; a watch told {} changes; {reigns} reigns in {ELECTIONS} elections, none \
+             beside another",
+            operations.len(),
+            story.len()
+        );
+        assert!(reigns >= ELECTIONS, "only {reigns} reigns");
         assert!(notes.surprises.is_empty(), "no client should be told this: {:#?}", notes.surprises);
         assert!(story.faults.is_empty(), "the watch is broken: {:#?}", story.faults);
         let misses = story.misses(&operations);
@@ -109,4 +162,9 @@ impl Trial {
             }
         }
     }
+}
+
+/// Whoever has to lead again soon gives up on an address behind which nobody is.
+fn candidates_http() -> Client {
+    Client::builder().connect_timeout(Duration::from_millis(300)).build().unwrap()
 }

@@ -21,6 +21,11 @@ cgroup_hierarchies() {
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo /sys/fs/cgroup; else ls -d /sys/fs/cgroup/*/; fi
 }
 
+# Fails while a process in one of them is still ending.
+remove_cgroup() {
+    [ ! -d "$1" ] || find "$1" -depth -type d -exec rmdir {} +
+}
+
 # Writes down the process id of this shell as the outermost namespace sees it, in which $1 is the folder of processes.
 write_pid() {
     local pid

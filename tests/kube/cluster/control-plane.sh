@@ -64,7 +64,24 @@ etcd_server() {
         --listen-client-urls=http://127.0.0.1:2379 --advertise-client-urls=http://127.0.0.1:2379
 }
 
+# Writes down who has changed what of Quorate's statuses and of a StatefulSet's size, with the pod that asked: tests look for it.
+audit_policy() {
+    cat <<END
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Request
+  verbs: [patch, update]
+  resources:
+  - {group: quorate.io, resources: [quorateclusters/status, replicatedconfigs/status, leaderelections/status]}
+  - {group: apps, resources: [statefulsets/scale]}
+- level: None
+END
+}
+
 api_server() {
+    audit_policy >"$conf/audit"
     background apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 --allow-privileged=true \
         --bind-address=0.0.0.0 --secure-port=6443 --advertise-address="$control_plane" \
         --tls-cert-file="$pki/apiserver.crt" --tls-private-key-file="$pki/apiserver.key" --client-ca-file="$pki/ca.crt" \
@@ -72,7 +89,8 @@ api_server() {
         --kubelet-preferred-address-types=InternalIP --service-cluster-ip-range="$services" \
         --service-account-issuer=https://kubernetes.default.svc.cluster.local \
         --service-account-key-file="$pki/service-accounts.pub" --service-account-signing-key-file="$pki/service-accounts.key" \
-        --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction
+        --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
+        --audit-policy-file="$conf/audit" --audit-log-path="$dir/log/audit.log"
     echo $! >"$dir/api.pid"
     retry 1200 kubectl --kubeconfig "$conf/admin" get --raw /readyz
 }
@@ -82,7 +100,7 @@ controllers() {
     background controller-manager kube-controller-manager --kubeconfig="$conf/controller-manager" --bind-address=127.0.0.1 \
         --authentication-kubeconfig="$conf/controller-manager" --authorization-kubeconfig="$conf/controller-manager" \
         --leader-elect=false --use-service-account-credentials --service-account-private-key-file="$pki/service-accounts.key" \
-        --root-ca-file="$pki/ca.crt" --service-cluster-ip-range="$services" --node-monitor-grace-period=20s \
+        --root-ca-file="$pki/ca.crt" --service-cluster-ip-range="$services" \
         --flex-volume-plugin-dir="$dir/plugins"
     background scheduler kube-scheduler --kubeconfig="$conf/scheduler" --bind-address=127.0.0.1 --leader-elect=false \
         --authentication-kubeconfig="$conf/scheduler" --authorization-kubeconfig="$conf/scheduler"

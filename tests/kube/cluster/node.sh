@@ -26,7 +26,11 @@ plug_in() {
     ip -n "node$node" route add default via "$control_plane"
     ip route replace "$pods.$node.0/24" via "$address"
     local hierarchy
-    for hierarchy in $(cgroup_hierarchies); do mkdir -p "$hierarchy/$cgroup/node$node"; done
+    for hierarchy in $(cgroup_hierarchies); do
+        # With its power, a node loses these too. The kubelet would look for the containers in them, for ten seconds and more.
+        remove_cgroup "$hierarchy/$cgroup/node$node"
+        mkdir "$hierarchy/$cgroup/node$node"
+    done
     setsid nsenter --net="/run/netns/node$node" unshare --mount --pid --fork --kill-child --propagation private \
         -- "$here/node.sh" "$NAME" "$node" run >>"$dir/log/node$node.log" 2>&1 &
 }
@@ -103,7 +107,9 @@ volumePluginDir: $disk/plugins
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 nodeStatusUpdateFrequency: 5s
-syncFrequency: 10s
+syncFrequency: 2s
+# What has crashed is started again within a second, however often.
+crashLoopBackOff: {maxContainerRestartPeriod: 1s}
 serializeImagePulls: false
 END
     background "node$node-kubelet" kubelet --config="$disk/kubelet.yaml" --kubeconfig="$dir/conf/node$node" \

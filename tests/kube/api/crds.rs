@@ -1,0 +1,208 @@
+//! The CRDs in a real API server: what people see of them, and how a release brings its own.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::assert_refused;
+use super::fixture::{Changing, Resources, apply_crds, apply_crds_as, kubeconfig};
+use crate::kubectl::{self, kubectl, kubectl_with_input};
+use crate::namespace::Namespace;
+
+/// Asks again until the answer is right; the API server takes up a new CRD a moment after it has taken it.
+async fn eventually(what: &str, holds: impl AsyncFn() -> Result<(), String>) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Err(why) = holds().await {
+        assert!(Instant::now() < deadline, "{what}: {why}");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[track_caller]
+fn assert_line(text: &str, words: &[&str]) {
+    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>() == words;
+    assert!(text.lines().any(line), "{words:?} in {text}");
+}
+
+#[tokio::test]
+async fn kubectl_get_answers_the_obvious_questions() {
+    let resources = Resources::served().await;
+    for kind in ["QuorateCluster", "ReplicatedConfig", "LeaderElection"] {
+        resources.declare(kind, "web", "{}").await.unwrap();
+    }
+    let writer = format!("clusterId: {}, observedLeadership: 5", "a".repeat(32));
+    let ready = "conditions: [{type: Ready, status: \"True\", reason: Because, message: so it is, \
+                 lastTransitionTime: \"2026-01-31T12:00:00Z\"}]";
+    let member = "members: [{id: 1, name: web-0, role: Voter, state: Leader}]";
+    let cluster = format!("{{{writer}, {ready}, {member}, raftLeader: web-0, voters: 1, failureTolerance: 0}}");
+    resources.report("quorate", "QuorateCluster", "web", &cluster).await.unwrap();
+    let consumers = "consumers: {registered: 4, applied: 2}";
+    let config = format!("{{{writer}, {ready}, {consumers}, version: 7, replicatedTo: 3/3}}");
+    resources.report("quorate", "ReplicatedConfig", "web", &config).await.unwrap();
+
+    let get = async |arguments: &[&str]| {
+        let text = resources.namespace.kubectl(&[&["get"], arguments].concat()).await.unwrap();
+        // How old they are is the only thing that nobody knows.
+        let is_age = |word: &str| word.ends_with('s') && word.trim_end_matches('s').parse::<u32>().is_ok();
+        let line = |line: &str| line.split_whitespace().filter(|word| !is_age(word)).collect::<Vec<_>>().join(" ");
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(get(&["qc"]).await, "NAME READY LEADER VOTERS DESIRED TOLERATES AGE\nweb True web-0 1 3 0");
+    assert_eq!(get(&["rcfg"]).await, "NAME READY VERSION REPLICATED CONSUMERS APPLIED AGE\nweb True 7 3/3 4 2");
+    assert_line(&get(&["le"]).await, &["web", "Unknown"]);
+    let leader =
+        |token: u64| format!("{{candidate: web-{token}, fencingToken: {token}, since: \"2026-01-31T12:00:00Z\"}}");
+    let leaders = format!("leaders: [{}, {}], fencingToken: 17, transitions: 3", leader(15), leader(17));
+    resources.report("quorate", "LeaderElection", "web", &format!("{{{writer}, {ready}, {leaders}}}")).await.unwrap();
+    assert_eq!(get(&["le"]).await, "NAME READY LEADER TOKEN TRANSITIONS AGE\nweb True web-15 17 3");
+    let wide = get(&["qc,rcfg", "--output=wide"]).await;
+    assert!(wide.contains("CLUSTER MEMBERS REASON") && wide.contains("default web-0 so it is"), "{wide}");
+    // Which kinds are in a category is told a moment after they are served.
+    eventually("the category", async || {
+        let all = get(&["quorate", "--output=name"]).await;
+        if all.lines().count() == 3 { Ok(()) } else { Err(all) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn kubectl_explain_tells_what_each_field_is_for() {
+    let _resources = Resources::served().await;
+    let expected = [
+        ("qc", "A Quorate cluster: the members that share one Raft log."),
+        ("qc.spec.voters", "How many members vote: 1, 3, 5 or 7; 3 when left out."),
+        ("qc.status.members.state", "Leader Follower Candidate Unreachable"),
+        ("rcfg.spec.data", "Never put secrets here: they would stay in the history"),
+        ("rcfg.status.conditions.observedGeneration", "it is out of date"),
+        ("le.spec.sessionTtl", "A whole number and its unit (ms, s, m or h), from 500ms to 24h"),
+    ];
+    for (field, text) in expected {
+        eventually(field, async || {
+            let told = kubectl(&["explain", "--api-version=quorate.io/v1alpha1", field]).await?;
+            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            if told.contains(text) { Ok(()) } else { Err(told) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_applied_twice_is_unchanged() {
+    let _changing = Changing::served().await;
+    let again = apply_crds().await.unwrap();
+    assert_eq!(
+        again,
+        "leaderelections.quorate.io: unchanged\nquorateclusters.quorate.io: unchanged\nreplicatedconfigs.quorate.io: unchanged\n"
+    );
+}
+
+#[tokio::test]
+async fn a_crd_of_an_older_release_is_replaced_by_this_one_and_its_resources_stay() {
+    let _changing = Changing::served().await;
+    let namespace = Namespace::fresh("upgrade").await;
+    replace_by_an_older_one().await;
+    let declare = async |name: &str, spec: &str| {
+        let head = format!("apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata: {{name: {name}}}");
+        namespace.apply(&format!("{head}\nspec: {spec}\n")).await
+    };
+    eventually("the older CRD is served", async || declare("old", "{cluster: Not a label}").await.map(drop)).await;
+    assert_refused(declare("new", "{sessionTtl: 10s}").await, "field not declared in schema");
+
+    let applied = apply_crds().await.unwrap();
+    assert_line(&applied, &["leaderelections.quorate.io:", "changed"]);
+    assert_line(&applied, &["quorateclusters.quorate.io:", "unchanged"]);
+    eventually("the new CRD is served", async || declare("new", "{sessionTtl: 10s}").await.map(drop)).await;
+    assert_refused(declare("other", "{cluster: Not a label}").await, "it must be a DNS label");
+    declare("old", "{cluster: Not a label, seats: 3}")
+        .await
+        .expect("what was let in once can still be changed elsewhere");
+
+    let crd = kubectl::get(&["crd", "leaderelections.quorate.io"]).await.unwrap();
+    let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap();
+    assert!(columns.iter().all(|column| column["name"] != "Old"), "nothing of the older one is left: {columns:?}");
+    assert_eq!(crd["spec"]["names"]["categories"], json!(["quorate"]));
+}
+
+/// As a client of another name has created it, with a column that is gone, without a field and without rules.
+async fn replace_by_an_older_one() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/leaderelections.yaml");
+    let created = kubectl(&["create", "--dry-run=client", "--output=json", "--filename", folder]).await.unwrap();
+    let mut crd: Value = serde_json::from_str(&created).unwrap();
+    crd["metadata"]["annotations"]["quorate.io/release"] = "0.0.9".into();
+    crd["spec"]["names"]["categories"] = json!(["old"]);
+    let version = &mut crd["spec"]["versions"][0];
+    version["additionalPrinterColumns"] = json!([{ "name": "Old", "type": "integer", "jsonPath": ".spec.seats" }]);
+    let spec = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    spec.as_object_mut().unwrap().remove("sessionTtl").expect("it is a field of this release");
+    spec["cluster"].as_object_mut().unwrap().remove("x-kubernetes-validations").expect("it has rules in this release");
+    kubectl_with_input(&["replace", "--filename=-"], &crd.to_string()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_crd_of_a_newer_release_is_left_as_it_is() {
+    let _changing = Changing::served().await;
+    let annotate = ["annotate", "crd", "leaderelections.quorate.io", "--overwrite", "quorate.io/release=99.0.0"];
+    kubectl(&annotate).await.unwrap();
+    let applied = apply_crds().await.unwrap();
+    let expected = "leaderelections.quorate.io: left as it is: it is of release 99.0.0, and this is 0.1.0\n";
+    assert!(applied.starts_with(expected), "{applied}");
+    let crd = kubectl::get(&["crd", "leaderelections.quorate.io"]).await.unwrap();
+    assert_eq!(crd["metadata"]["annotations"]["quorate.io/release"], "99.0.0");
+}
+
+#[tokio::test]
+async fn who_applies_them_needs_three_verbs_for_their_names_only() {
+    let _changing = Changing::served().await;
+    let namespace = Namespace::fresh("applier").await;
+    let user = format!("system:serviceaccount:{}:applier", namespace.name);
+    let mut config: Value =
+        serde_json::from_str(&kubectl(&["config", "view", "--raw", "--flatten", "--output=json"]).await.unwrap())
+            .unwrap();
+    for entry in config["users"].as_array_mut().unwrap() {
+        entry["user"]["as"] = user.as_str().into();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    fs::write(&path, config.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    assert_ne!(path, kubeconfig());
+
+    let refusal = apply_crds_as(path).await;
+    assert_refused(refusal.clone(), "quorate: the API server refuses to get leaderelections.quorate.io");
+    assert_refused(refusal, "needs get, create and patch for customresourcedefinitions");
+    let name = &namespace.name;
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {name}}}\nrules:\n\
+         - {{apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: [get, create, patch], \
+         resourceNames: [leaderelections.quorate.io, quorateclusters.quorate.io, replicatedconfigs.quorate.io]}}\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\n\
+         subjects: [{{kind: ServiceAccount, name: applier, namespace: {name}}}]\n"
+    );
+    kubectl::apply(&role).await.unwrap();
+    replace_by_an_older_one().await;
+    eventually("the role is known", async || match apply_crds_as(path).await {
+        Ok(applied) if applied.starts_with("leaderelections.quorate.io: changed") => Ok(()),
+        Ok(applied) | Err(applied) => Err(applied),
+    })
+    .await;
+    kubectl(&["delete", "clusterrole,clusterrolebinding", name]).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_keeps_a_resource_from_being_deleted() {
+    let resources = Resources::served().await;
+    for (kind, object) in [("QuorateCluster", "qc/web"), ("ReplicatedConfig", "rcfg/web"), ("LeaderElection", "le/web")]
+    {
+        resources.declare(kind, "web", "{}").await.unwrap();
+        let status = format!("{{clusterId: {}, observedLeadership: 5}}", "a".repeat(32));
+        resources.report("quorate", kind, "web", &status).await.unwrap();
+        assert_eq!(resources.get(object).await["metadata"].get("finalizers"), None, "{object}");
+        resources.namespace.kubectl(&["delete", object, "--timeout=10s"]).await.unwrap();
+        resources.declare(kind, "web", "{cluster: another}").await.expect("it can be made again");
+        assert_eq!(resources.get(object).await["status"].get("clusterId"), None, "and begins anew");
+    }
+    resources.namespace.kubectl(&["delete", "quorate", "--all", "--timeout=10s"]).await.unwrap();
+}

@@ -1,0 +1,191 @@
+//! What is wrong with the API server costs the data plane nothing, is told at once, and is made up for when it is over.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::operated::{Operated, find};
+use super::proxy::{Fault, Proxy};
+use crate::support::trio::{SIZE, wait_for};
+
+/// A write of an application is answered within this, whatever the API server does. That is far more than it takes, and far
+/// less than anything that waits for the API server.
+const SOON: Duration = Duration::from_secs(2);
+
+struct Weather {
+    cluster: Operated,
+    proxy: Proxy,
+}
+
+impl Weather {
+    async fn fine() -> Self {
+        let proxy = Proxy::start().await;
+        let mut cluster = Operated::prepared().await.with_kubeconfig(proxy.kubeconfig());
+        cluster.start_all().await;
+        cluster.apply_text("before", "old").await;
+        cluster.wait_until_served("before", Some("old")).await;
+        cluster.wait_for("rcfg/before", "Ready", "True").await;
+        cluster.wait_for("qc/quorate", "Ready", "True").await;
+        Self { cluster, proxy }
+    }
+
+    /// Requests of the operator that failed for that reason, on all members.
+    async fn errors(&self, reason: &str) -> f64 {
+        let mut sum = 0.0;
+        for member in 0..SIZE {
+            let metrics = self.cluster.trio.metrics(member).await;
+            let counters = metrics.lines().filter(|line| line.starts_with("quorate_kubernetes_errors_total"));
+            let counters = counters.filter(|line| line.contains(&format!("reason=\"{reason}\"")));
+            sum += counters.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum::<f64>();
+        }
+        sum
+    }
+
+    async fn is_logged(&self, text: &str) -> bool {
+        (0..SIZE).any(|member| self.cluster.trio.log(member).contains(text))
+    }
+
+    /// Applications write, and read what was there before.
+    async fn data_plane_is_untouched(&self) {
+        for member in 0..SIZE {
+            let began = Instant::now();
+            let url = format!("{}/v1/kv/written", self.cluster.trio.url(member));
+            let answer = self.cluster.trio.http.put(url).body("1").send().await.unwrap();
+            assert!(answer.status().is_success(), "{answer:?}");
+            assert!(began.elapsed() < SOON, "a write took {:?}", began.elapsed());
+            assert_eq!(self.cluster.served(member, "before").await.as_deref(), Some("old"));
+        }
+    }
+
+    /// The fault is told by a metric and in the log, touches no application, and what was declared meanwhile is there when it
+    /// is over.
+    async fn weathers(&self, fault: Fault, reason: &str) {
+        let before = self.errors(reason).await;
+        self.proxy.set(fault.clone());
+        self.cluster.apply_text("meanwhile", "new").await;
+        let failure = format!("{fault:?} is not counted as {reason}");
+        wait_for(&failure, async || (self.errors(reason).await > before).then_some(())).await;
+        self.data_plane_is_untouched().await;
+        self.proxy.set(Fault::None);
+        self.cluster.wait_until_served("meanwhile", Some("new")).await;
+        for condition in ["Ready", "Replicated"] {
+            self.cluster.wait_for("rcfg/meanwhile", condition, "True").await;
+        }
+        self.cluster.wait_for("qc/quorate", "Degraded", "False").await;
+        self.cluster.resources.namespace.kubectl(&["delete", "rcfg/meanwhile"]).await.unwrap();
+        self.cluster.wait_until_served("meanwhile", None).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_away_cuts_its_watches_or_hangs_up_is_waited_for() {
+    let weather = Weather::fine().await;
+    weather.weathers(Fault::Away, "unreachable").await;
+    assert!(weather.is_logged("are not seen").await, "nobody has logged it");
+    weather.weathers(Fault::WatchesEnd(410), "expired").await;
+    weather.weathers(Fault::WatchesEnd(500), "other").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_refuses_is_asked_again() {
+    let weather = Weather::fine().await;
+    weather.weathers(Fault::Answers(StatusCode::TOO_MANY_REQUESTS, None), "throttled").await;
+    weather.weathers(Fault::Answers(StatusCode::FORBIDDEN, None), "forbidden").await;
+    weather.weathers(Fault::Answers(StatusCode::CONFLICT, Some(Method::PATCH)), "conflict").await;
+    weather.weathers(Fault::Answers(StatusCode::INTERNAL_SERVER_ERROR, Some(Method::PATCH)), "other").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_does_not_answer_is_given_up_and_one_that_is_slow_is_served() {
+    let weather = Weather::fine().await;
+    weather.proxy.set(Fault::Slow(Duration::from_secs(2)));
+    weather.cluster.apply_text("slow", "new").await;
+    weather.data_plane_is_untouched().await;
+    weather.cluster.wait_until_served("slow", Some("new")).await;
+    weather.cluster.wait_for("rcfg/slow", "Ready", "True").await;
+    weather.weathers(Fault::Hangs, "unreachable").await;
+    weather.weathers(Fault::Answers(StatusCode::GATEWAY_TIMEOUT, None), "other").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_kinds_the_members_serve_and_say_so_until_the_kinds_are_there() {
+    let proxy = Proxy::start().await;
+    proxy.set(Fault::Missing("/apis/quorate.io"));
+    let mut cluster = Operated::prepared().await.with_kubeconfig(proxy.kubeconfig());
+    cluster.start_all().await;
+    let weather = Weather { cluster, proxy };
+    weather.cluster.apply_text("web", "new").await;
+    wait_for("it is not counted", async || (weather.errors("not_found").await > 0.0).then_some(())).await;
+    wait_for("it is not logged", async || weather.is_logged("replicatedconfigs are not seen").await.then_some(()))
+        .await;
+    let url = format!("{}/v1/kv/written", weather.cluster.trio.url(0));
+    assert!(weather.cluster.trio.http.put(url).body("1").send().await.unwrap().status().is_success());
+    weather.proxy.set(Fault::None);
+    weather.cluster.wait_until_served("web", Some("new")).await;
+    weather.cluster.wait_for("rcfg/web", "Ready", "True").await;
+    weather.cluster.wait_for("qc/quorate", "Degraded", "False").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_is_not_seen_is_a_condition_of_the_cluster_and_deletes_nothing() {
+    let weather = Weather::fine().await;
+    weather.proxy.set(Fault::Missing("/apis/quorate.io/v1alpha1/replicatedconfigs"));
+    // With its connection, another kind may be out of sight for a moment.
+    let is_told = |cluster: &Value| {
+        let degraded = find(cluster, "Degraded").filter(|degraded| degraded["reason"] == "ResourcesNotSeen");
+        let message = degraded.and_then(|degraded| degraded["message"].as_str());
+        message.is_some_and(|message| message.contains("replicatedconfigs are not seen"))
+    };
+    weather.cluster.wait_until("qc/quorate", "told to be degraded", is_told).await;
+    weather.data_plane_is_untouched().await;
+    weather.proxy.set(Fault::None);
+    weather.cluster.wait_for("qc/quorate", "Degraded", "False").await;
+    weather.data_plane_is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_read_is_told_in_its_status_and_keeps_no_other_from_being_served() {
+    let weather = Weather::fine().await;
+    weather.proxy.set(Fault::Garbles("\"historyLimit\":77", "\"historyLimit\":\"\""));
+    weather.cluster.apply("ReplicatedConfig", "broken", "data: {text: one}, historyLimit: 77").await.unwrap();
+    weather.cluster.apply_text("other", "new").await;
+    weather.cluster.wait_until_served("other", Some("new")).await;
+    let (_, message) = weather.cluster.wait_for("rcfg/broken", "Accepted", "False").await;
+    assert!(message.contains("cannot be read") && message.contains("historyLimit"), "{message}");
+    assert_eq!(weather.cluster.served(0, "broken").await, None);
+    // Nothing is written again and again for its sake.
+    let writes = async || {
+        let metrics = weather.cluster.trio.metrics(weather.cluster.trio.leader().await).await;
+        metrics
+            .lines()
+            .find(|line| line.starts_with("quorate_kubernetes_writes_total{operation=\"status\""))
+            .unwrap()
+            .to_owned()
+    };
+    sleep(Duration::from_secs(2)).await;
+    let before = writes().await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(writes().await, before);
+    weather.proxy.set(Fault::None);
+    weather.cluster.apply("ReplicatedConfig", "broken", "data: {text: one}, historyLimit: 78").await.unwrap();
+    weather.cluster.wait_until_served("broken", Some("one")).await;
+    weather.cluster.wait_for("rcfg/broken", "Ready", "True").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_all_start_while_the_api_server_is_away_serve_from_their_volumes() {
+    let mut weather = Weather::fine().await;
+    weather.proxy.set(Fault::Away);
+    for member in 0..SIZE {
+        weather.cluster.trio.kill(member);
+    }
+    weather.cluster.start_all().await;
+    weather.data_plane_is_untouched().await;
+    weather.proxy.set(Fault::None);
+    weather.cluster.apply_text("before", "newer").await;
+    weather.cluster.wait_until_served("before", Some("newer")).await;
+    weather.cluster.wait_for("rcfg/before", "Ready", "True").await;
+    weather.cluster.wait_for("qc/quorate", "Ready", "True").await;
+}

@@ -1,0 +1,209 @@
+//! An API server that can be away, slow, or wrong: it stands before the real one, which others use meanwhile.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncBufReadExt, BufReader, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::operated::own_kubeconfig;
+
+/// What is wrong with it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    None,
+    /// Connections break, and nobody listens.
+    Away,
+    /// It takes requests, and does not answer.
+    Hangs,
+    /// Each answer takes this long.
+    Slow(Duration),
+    /// Requests are answered with this status, if their method is that, or whatever it is.
+    Answers(StatusCode, Option<Method>),
+    /// Every watch ends with this status, as one of a state that is too old does.
+    WatchesEnd(u16),
+    /// What is served under this path is not.
+    Missing(&'static str),
+    /// In what it says, the first text is replaced by the second, which is as long.
+    Garbles(&'static str, &'static str),
+}
+
+struct Shared {
+    fault: Mutex<Fault>,
+    /// Cancelled when the fault changes: what is open then breaks.
+    epoch: Mutex<CancellationToken>,
+    behind: String,
+    http: reqwest::Client,
+}
+
+/// The proxy; it ends with its owner.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    kubeconfig: NamedTempFile,
+    tasks: Vec<JoinHandle<()>>,
+    _kubectl: Child,
+}
+
+impl Proxy {
+    pub async fn start() -> Self {
+        let (kubectl, behind) = kubectl_proxy().await;
+        let shared = Arc::new(Shared {
+            fault: Mutex::new(Fault::None),
+            epoch: Mutex::default(),
+            behind,
+            http: reqwest::Client::new(),
+        });
+        let (front, inner) = (listen().await, listen().await);
+        let port = front.local_addr().unwrap().port();
+        let inner_port = inner.local_addr().unwrap().port();
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let answering = tokio::spawn(async move { axum::serve(inner, app).await.unwrap() });
+        let connecting = tokio::spawn(connect(front, inner_port, Arc::clone(&shared)));
+        Self { shared, kubeconfig: kubeconfig(port), tasks: vec![answering, connecting], _kubectl: kubectl }
+    }
+
+    /// For whoever should ask here.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig.path().to_owned()
+    }
+
+    /// From now on this is wrong, and what is open breaks.
+    pub fn set(&self, fault: Fault) {
+        *self.shared.fault.lock().unwrap() = fault;
+        std::mem::take(&mut *self.shared.epoch.lock().unwrap()).cancel();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Shared {
+    fn fault(&self) -> Fault {
+        self.fault.lock().unwrap().clone()
+    }
+
+    fn epoch(&self) -> CancellationToken {
+        self.epoch.lock().unwrap().clone()
+    }
+}
+
+async fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// Lets connections through, and breaks them when it should.
+async fn connect(listener: TcpListener, inner: u16, shared: Arc<Shared>) {
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let epoch = shared.epoch();
+        if shared.fault() == Fault::Away {
+            continue;
+        }
+        tokio::spawn(async move {
+            let mut server = TcpStream::connect(("127.0.0.1", inner)).await.unwrap();
+            epoch.run_until_cancelled(copy_bidirectional(&mut client, &mut server)).await;
+        });
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    match shared.fault() {
+        Fault::Hangs => std::future::pending().await,
+        Fault::Slow(pause) => sleep(pause).await,
+        Fault::Answers(status, method) if method.as_ref().is_none_or(|method| method == request.method()) => {
+            return refusal(status.as_u16(), status).into_response();
+        }
+        Fault::WatchesEnd(code) if is_watch => {
+            sleep(Duration::from_millis(100)).await;
+            let event = serde_json::json!({ "type": "ERROR", "object": status_object(code) });
+            return (StatusCode::OK, format!("{event}\n")).into_response();
+        }
+        Fault::Missing(prefix) if request.uri().path().starts_with(prefix) => {
+            return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+        }
+        Fault::None
+        | Fault::Away
+        | Fault::Answers(..)
+        | Fault::WatchesEnd(_)
+        | Fault::Missing(_)
+        | Fault::Garbles(..) => {}
+    }
+    pass(&shared, request).await
+}
+
+fn status_object(code: u16) -> serde_json::Value {
+    let message = "the proxy of a test says so";
+    serde_json::json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": "Test", "code": code })
+}
+
+fn refusal(code: u16, status: StatusCode) -> impl IntoResponse {
+    (status, axum::Json(status_object(code)))
+}
+
+/// Asks the real one.
+async fn pass(shared: &Shared, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let url = format!("{}{}", shared.behind, head.uri.path_and_query().unwrap());
+    let mut headers = HeaderMap::new();
+    for name in [ACCEPT, CONTENT_TYPE] {
+        if let Some(value) = head.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let body = axum::body::to_bytes(body, 8 << 20).await.unwrap();
+    let answer = shared.http.request(head.method, url).headers(headers).body(body).send().await.unwrap();
+    let mut response = Response::builder().status(answer.status());
+    if let Some(kind) = answer.headers().get("content-type") {
+        response = response.header("content-type", kind);
+    }
+    let fault = shared.fault();
+    let stream = answer.bytes_stream().map(move |chunk| {
+        chunk.map(|bytes| match &fault {
+            Fault::Garbles(from, to) => String::from_utf8_lossy(&bytes).replace(from, to).into_bytes().into(),
+            _ => bytes,
+        })
+    });
+    response.body(Body::from_stream(stream)).unwrap()
+}
+
+/// kubectl's own proxy, which knows the certificates.
+async fn kubectl_proxy() -> (Child, String) {
+    let mut command = Command::new("kubectl");
+    command.arg(format!("--kubeconfig={}", own_kubeconfig().display())).args(["proxy", "--port=0", "--keepalive=30s"]);
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().expect("it says where it listens");
+    let address = line.rsplit(' ').next().unwrap().to_owned();
+    (child, format!("http://{address}"))
+}
+
+fn kubeconfig(port: u16) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    write!(
+        file,
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+         clusters: [{{name: test, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+         contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\nusers: [{{name: test, user: {{}}}}]\n"
+    )
+    .unwrap();
+    file
+}

@@ -1,0 +1,167 @@
+//! A long time without the API server: `QUORATE_OUTAGE=600` makes it ten minutes, as `make kube-outage` does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{pod_partition, succeeded};
+use crate::kubectl::{get, kubectl};
+use crate::members::{Agreement, PATIENCE, Place, name};
+use crate::nodes::Nodes;
+use crate::release::helm::Release;
+use crate::support::effort::Effort;
+use crate::trial::{ELECTIONS, Trial};
+
+/// Once in so long, while it lasts, members restart and are cut off.
+const TURMOIL: Duration = Duration::from_secs(60);
+
+/// How long the API server is away at least.
+fn least() -> Duration {
+    match std::env::var("QUORATE_OUTAGE") {
+        Ok(seconds) => Duration::from_secs(seconds.parse().expect("QUORATE_OUTAGE is a number of seconds")),
+        Err(_) => Effort::from_environment().pick(Duration::from_secs(20), Duration::from_secs(120)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_api_server_the_members_come_through_all_of_this_and_then_everything_is_told() {
+    let nodes = Nodes::alone().await;
+    let release = Release::running().await;
+    declare_everything(&release).await;
+    let trial = Trial::with(release.members(), nodes).await;
+    let known = events(&release).await.into_keys().collect::<BTreeSet<_>>();
+    let (least, began) = (least(), Instant::now());
+    let outage = async |before: &Agreement| {
+        let places = trial.members.places().await;
+        let outage = trial.nodes.stop_api();
+        kubectl(&["get", "nodes"]).await.expect_err("the API server is stopped");
+        let reigns = trial.reigns();
+        for minute in 1.. {
+            turmoil(&trial, &places).await;
+            assert_served(&release, "before").await;
+            while began.elapsed() < least.min(TURMOIL * minute) {
+                trial.acknowledged_more(10).await;
+            }
+            if began.elapsed() >= least {
+                break;
+            }
+        }
+        assert!(trial.reigns() > reigns + ELECTIONS, "elections have not changed hands");
+
+        // A node that comes back without the API server does not know its pods until that is there again. Its kubelet asks
+        // less and less often, which is not what this is about.
+        let now = trial.members.agree(&[0, 1, 2]).await;
+        drop(trial.nodes.cut_power(places[now.leader].node));
+        assert_eq!(succeeded(&trial, now.leader).await.cluster, before.cluster);
+        drop(outage);
+        println!("the API server was away for {:.1?}", began.elapsed());
+    };
+    trial.survives("no API server", outage).await;
+
+    everything_converges(&trial, &release).await;
+    assert_told_once(&release, &known).await;
+    trial.judge().await;
+}
+
+/// The Raft leader is killed, and the next one is cut off from the others for a while.
+async fn turmoil(trial: &Trial, places: &[Place]) {
+    let now = trial.members.agree(&[0, 1, 2]).await;
+    // The kubelet starts a container again without asking anybody.
+    trial.nodes.in_node(places[now.leader].node, &["pkill", "-KILL", "-x", "quorate"]);
+    let now = trial.members.agree(&[0, 1, 2]).await;
+    let partition = pod_partition(&trial.nodes, places, now.leader);
+    succeeded(trial, now.leader).await;
+    assert!(partition.dropped() > 0, "nothing was kept from arriving");
+    drop(partition);
+    trial.members.agree(&[0, 1, 2]).await;
+}
+
+/// Declares a config and the elections that candidates campaign for, and waits until they are served.
+pub async fn declare_everything(release: &Release) {
+    let elections: Vec<_> = (0..ELECTIONS)
+        .map(|number| document("LeaderElection", &format!("work-{number}"), "{sessionTtl: 3s}"))
+        .collect();
+    release.namespace.apply(&elections.join("\n---\n")).await.unwrap();
+    declare_text(release, "before").await;
+    everything_is_told(release).await;
+}
+
+async fn declare_text(release: &Release, text: &str) {
+    let config = document("ReplicatedConfig", "web", &format!("{{data: {{text: {text}}}}}"));
+    release.namespace.apply(&config).await.unwrap();
+}
+
+fn document(kind: &str, resource: &str, spec: &str) -> String {
+    format!("apiVersion: quorate.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {resource}}}\nspec: {spec}")
+}
+
+/// Waits until what is declared now is served, and Kubernetes is told so, by whoever leads now.
+pub async fn everything_converges(trial: &Trial, release: &Release) {
+    declare_text(release, "after").await;
+    everything_is_told(release).await;
+    assert_served(release, "after").await;
+    let leader = name(trial.members.whole().await.leader);
+    release.status_when("told who leads", |status| status["raftLeader"] == leader).await;
+}
+
+/// Waits until Kubernetes is told that everything is well, as it is declared now. What elections are mirrored to, labels and
+/// Leases, belongs here as well.
+async fn everything_is_told(release: &Release) {
+    let namespace = &release.namespace;
+    namespace.wait("quoratecluster/quorate", "condition=Ready", 60).await;
+    for condition in ["Ready", "Replicated"] {
+        namespace.wait("replicatedconfig/web", &format!("condition={condition}"), 60).await;
+    }
+    let elections = ["wait", "leaderelections", "--all", "--for=condition=Ready", "--timeout=60s"];
+    let told = namespace.kubectl(&elections).await.unwrap();
+    assert_eq!(told.lines().count(), ELECTIONS, "{told}");
+}
+
+/// Every member serves this text from its own state.
+async fn assert_served(release: &Release, text: &str) {
+    let path = format!("v1/config/{}/web?consistency=stale", release.namespace.name);
+    for url in release.members().urls() {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = reqwest::get(format!("{url}/{path}")).await;
+            let served = match answer {
+                Ok(answer) => answer.json::<Value>().await.unwrap_or_default()["data"]["text"].take(),
+                Err(_) => Value::Null,
+            };
+            if served == text {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{url} serves {served} and not {text}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// What the Events in the namespace say of which resource of Quorate's, by their names.
+async fn events(release: &Release) -> BTreeMap<String, [String; 3]> {
+    let events = get(&["--namespace", &release.namespace.name, "events.events.k8s.io"]).await.unwrap();
+    let ours = |event: &&Value| {
+        let about = event["regarding"]["apiVersion"].as_str();
+        about.is_some_and(|about| about.starts_with("quorate.io/"))
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = events["items"].as_array().unwrap().iter().filter(ours);
+    all.map(|event| {
+        let said = [text(&event["regarding"]["name"]), text(&event["reason"]), text(&event["note"])];
+        (text(&event["metadata"]["name"]), said)
+    })
+    .collect()
+}
+
+/// Nothing that is told anew is told twice.
+async fn assert_told_once(release: &Release, known: &BTreeSet<String>) {
+    let new: Vec<_> = events(release).await.into_iter().filter(|(name, _)| !known.contains(name)).collect();
+    println!("{} Events since the API server is back", new.len());
+    let mut counts = BTreeMap::<_, usize>::new();
+    for (_, said) in &new {
+        *counts.entry(said).or_default() += 1;
+    }
+    assert!(counts.values().all(|count| *count == 1), "{counts:#?}");
+}

@@ -1,0 +1,64 @@
+//! The chart, installed with Helm as the release `quorate` in a namespace of its own.
+
+use std::sync::Arc;
+
+use crate::kubectl;
+use crate::namespace::Namespace;
+
+pub const CHART: &str = "charts/quorate";
+
+pub struct Release {
+    pub namespace: Arc<Namespace>,
+}
+
+impl Release {
+    pub fn of(namespace: Namespace) -> Self {
+        Self { namespace: Arc::new(namespace) }
+    }
+
+    /// Helm in the namespace of the release.
+    pub async fn helm(&self, arguments: &[&str]) -> Result<String, String> {
+        kubectl::helm(&[&["--namespace", &self.namespace.name], arguments].concat()).await
+    }
+
+    pub async fn install(&self, options: &[&str]) -> Result<String, String> {
+        self.helm(&[&["install", "quorate", CHART], options].concat()).await
+    }
+
+    pub async fn upgrade(&self, options: &[&str]) -> Result<String, String> {
+        self.helm(&[&["upgrade", "quorate", CHART], options].concat()).await
+    }
+
+    /// Takes away what refuses to scale the StatefulSet by hand, so that the members are all that is left to keep the quorum.
+    pub async fn without_scale_policy(&self) {
+        let bindings = "validatingadmissionpolicybindings";
+        kubectl::kubectl(&["delete", bindings, "--selector=app.kubernetes.io/instance=quorate"]).await.unwrap();
+        let left = kubectl::kubectl(&["get", bindings, "--output=name"]).await.unwrap();
+        assert!(!left.contains("quorate"), "{left}");
+    }
+
+    /// What Helm makes of the chart, as another tool would apply it.
+    pub async fn rendered(&self, options: &[&str]) -> String {
+        self.helm(&[&["template", "quorate", CHART], options].concat()).await.unwrap()
+    }
+
+    /// The name of an account in this namespace as RBAC sees it.
+    pub fn account(&self, account: &str) -> String {
+        format!("system:serviceaccount:{}:{account}", self.namespace.name)
+    }
+}
+
+/// What belongs to no namespace does not end with the release's.
+impl Drop for Release {
+    fn drop(&mut self) {
+        let global = format!("quorate:{}:quorate", self.namespace.name);
+        for kind in ["clusterrolebinding", "clusterrole"] {
+            self.namespace.print(&format!("delete {kind} {global} {global}:crds --ignore-not-found"));
+        }
+        let policies =
+            ["scale", "fencing"].map(|of| format!("{of}.quorate.{}.quorate.io", self.namespace.name)).join(" ");
+        for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+            self.namespace.print(&format!("delete {kind} {policies} --ignore-not-found"));
+        }
+    }
+}

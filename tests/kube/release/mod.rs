@@ -1,0 +1,14 @@
+//! A release of the chart, as users have it: how it comes, grows, changes and goes, and what the README and the runbooks say of it.
+
+mod deposed;
+mod electing;
+mod gone;
+mod growing;
+pub mod helm;
+mod installed;
+mod planned;
+mod prometheus;
+mod readme;
+mod runbooks;
+mod steady;
+mod volumes;

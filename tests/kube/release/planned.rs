@@ -1,0 +1,178 @@
+//! What people do to a release on purpose, under load: they restart it, drain its nodes one after the other, and scale it by
+//! hand. Nobody's election may be without a leader for long, unless a quorum is taken away.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::process::Child;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::helm::Release;
+use crate::kubectl;
+use crate::members::{Agreement, PATIENCE, Place, SIZE, name};
+use crate::namespace::Namespace;
+use crate::nodes::Nodes;
+use crate::support::effort::Effort;
+use crate::trial::{GAP, Trial};
+
+/// How soon a quorum is back after somebody has scaled it away.
+const BACK: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made_up_for() {
+    let nodes = Nodes::alone().await;
+    let release = Release::running().await;
+    let trial = Trial::with(release.members(), nodes).await;
+
+    lead(&trial, 0).await;
+    orderly(&trial, "a rolling restart", SIZE, async |_| {
+        let namespace = &release.namespace;
+        namespace.kubectl(&["rollout", "restart", "statefulset/quorate"]).await.unwrap();
+        namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=3m"]).await.unwrap();
+    })
+    .await;
+
+    let times = Effort::from_environment().pick(1, SIZE);
+    for member in 0..times {
+        // Whoever leads is the one that it is about.
+        lead(&trial, member).await;
+        let fault = format!("the node of {} drained", name(member));
+        orderly(&trial, &fault, 1, async |_| drained(&trial, member).await).await;
+    }
+
+    release.without_scale_policy().await;
+    trial.survives("scaled by hand to one of three", async |_| scaled_to_one(&trial, &release).await).await;
+    trial.judge().await;
+}
+
+/// Makes a member the Raft leader, as a person would.
+async fn lead(trial: &Trial, member: usize) {
+    if trial.members.whole().await.leader != member {
+        trial.members.namespace.exec(&name(member), &["quorate", "transfer", &name(member)]).await.unwrap();
+        assert_eq!(trial.members.whole().await.leader, member);
+    }
+    // As long as Kubernetes does not know that all are well, it asks whoever drains to come again in five seconds.
+    trial.members.namespace.wait("pdb/quorate", "jsonpath={.status.disruptionsAllowed}=1", 60).await;
+}
+
+/// Something that replaces so many pods, in order: at most one is away at a time, leadership is handed over before its pod ends,
+/// and no election is without a leader for long.
+async fn orderly(trial: &Trial, what: &str, replaced: usize, act: impl AsyncFnOnce(&Agreement)) {
+    let sightings = Sightings::begin(&trial.members.namespace).await;
+    let gap = trial.survives(what, act).await;
+    let (least, pods) = sightings.end();
+    assert_eq!(pods, SIZE + replaced, "so many pods there were");
+    assert!(least >= SIZE - 1, "{what}: only {least} members were ready at a time");
+    assert!(gap <= GAP, "{what}: an election was without a leader for {:?}", gap);
+    let changes = leader_changes(trial).await;
+    assert!(!changes.is_empty(), "{what}: nobody tells that leadership was handed over");
+    let lost: Vec<_> = changes.iter().filter(|change| !change.contains(r#""cause":"Transfer""#)).collect();
+    assert!(lost.is_empty(), "{what}: leadership was lost, not handed over: {lost:#?}");
+}
+
+/// What the members that are there have seen of changes of the Raft leader, but for the first one that each has heard of.
+async fn leader_changes(trial: &Trial) -> Vec<String> {
+    let mut changes = Vec::new();
+    for member in 0..SIZE {
+        let log = trial.members.namespace.logs(&name(member)).await;
+        let told = log.lines().filter(|line| line.contains("the Raft leader has changed")).map(str::to_owned);
+        changes.extend(told.filter(|line| !line.contains(r#""cause":"First""#)));
+    }
+    changes
+}
+
+/// Drains the node of a member until its pod has gone, and lets it take pods again. Meanwhile no other node can be drained.
+async fn drained(trial: &Trial, member: usize) {
+    let places = trial.members.places().await;
+    let place = &places[member];
+    let _drained = trial.nodes.drain(place.node);
+    let refusal = trial.nodes.refuse_to_drain(places[(member + 1) % SIZE].node);
+    assert!(refusal.contains("would violate the pod's disruption budget"), "{refusal}");
+    assert!(trial.members.place(member).await.is_none_or(|now| now.uid != place.uid), "{place:?} is there still");
+}
+
+async fn scaled_to_one(trial: &Trial, release: &Release) {
+    let (before, began) = (trial.members.places().await, Instant::now());
+    release.namespace.kubectl(&["scale", "statefulset/quorate", "--replicas=1"]).await.unwrap();
+    release.namespace.wait("statefulset/quorate", "jsonpath={.spec.replicas}=3", 60).await;
+    println!("scaled up again {:.1?} after somebody had scaled it down", began.elapsed());
+    for (member, before) in before.iter().enumerate().skip(1) {
+        wait_for_another(trial, member, before).await;
+    }
+    trial.acknowledged_more(1).await;
+    let back = began.elapsed();
+    println!("a quorum answers {back:.1?} after somebody had scaled it away");
+    assert!(back <= BACK);
+}
+
+async fn wait_for_another(trial: &Trial, member: usize, before: &Place) {
+    let deadline = Instant::now() + PATIENCE;
+    while trial.members.place(member).await.is_none_or(|now| now.uid == before.uid) {
+        assert!(Instant::now() < deadline, "{} has no new pod within {PATIENCE:?}", name(member));
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Everything that Kubernetes tells of the pods while something is done to them.
+struct Sightings {
+    kubectl: Child,
+    folder: TempDir,
+}
+
+impl Sightings {
+    async fn begin(namespace: &Namespace) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = kubectl::command();
+        command.args(["--namespace", &namespace.name, "get", "pods", "--selector=app.kubernetes.io/name=quorate"]);
+        command.args(["--watch", "--output-watch-events", "--output=json"]);
+        let told = File::create(folder.path().join("told")).unwrap();
+        let sightings = Self { kubectl: command.stdout(told).spawn().unwrap(), folder };
+        let deadline = Instant::now() + PATIENCE;
+        while sightings.told().len() < SIZE {
+            assert!(Instant::now() < deadline, "kubectl tells nothing of the pods");
+            sleep(Duration::from_millis(50)).await;
+        }
+        sightings
+    }
+
+    /// What it has told so far; the last one may be on its way.
+    fn told(&self) -> Vec<Value> {
+        let told = fs::read(self.folder.path().join("told")).unwrap();
+        serde_json::Deserializer::from_slice(&told).into_iter().map_while(Result::ok).collect()
+    }
+
+    /// The smallest number of members that were ready at a time, and how many pods there were in all.
+    fn end(self) -> (usize, usize) {
+        let (mut ready, mut least, mut uids) = (BTreeMap::new(), SIZE, Vec::new());
+        for event in self.told() {
+            let pod = &event["object"];
+            let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+            uids.push(pod["metadata"]["uid"].to_string());
+            ready.insert(name, event["type"] != "DELETED" && is_ready(pod));
+            if ready.len() == SIZE {
+                least = least.min(ready.values().filter(|ready| **ready).count());
+            }
+        }
+        uids.sort();
+        uids.dedup();
+        (least, uids.len())
+    }
+}
+
+impl Drop for Sightings {
+    fn drop(&mut self) {
+        // It ends with the test at the latest.
+        drop(self.kubectl.kill());
+        drop(self.kubectl.wait());
+    }
+}
+
+/// Whether a member is there for others, and not about to go.
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+    pod["metadata"]["deletionTimestamp"].is_null() && conditions.into_iter().flatten().any(is_ready)
+}
