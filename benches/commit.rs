@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how it fails")]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures time")]
 
-#[path = "../tests/process/trio.rs"]
+#[path = "../tests/support/trio.rs"]
 #[allow(dead_code, reason = "the process ring uses the rest")]
 mod trio;
 

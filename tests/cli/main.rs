@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod documents;
+#[path = "../support/markdown.rs"]
+#[allow(dead_code, reason = "each ring uses a part of what is shared")]
+mod markdown;
+
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -60,6 +65,8 @@ fn a_cluster_that_does_not_answer_is_exit_code_4_within_the_timeout() {
         assert!(message.contains(&endpoint) && message.contains("quorate status"), "{arguments:?}: {message}");
         assert!(began.elapsed() < Duration::from_secs(5), "{arguments:?} took {:?}", began.elapsed());
     }
+    let (code, message) = run(quorate(&["status", "--check", "--timeout", "300ms"]).args(["--endpoints", &endpoint]));
+    assert!(code == 4 && message.contains(&endpoint), "{code}: {message}");
 }
 
 #[test]
@@ -120,10 +127,53 @@ fn a_member_that_cannot_start_says_why_and_what_to_do() {
 }
 
 #[test]
+fn the_crds_are_printed_as_one_stream_of_documents() {
+    let output = quorate(&["crds"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  name: ")).collect();
+    assert_eq!(names, ["leaderelections.quorate.io", "quorateclusters.quorate.io", "replicatedconfigs.quorate.io"]);
+    assert_eq!(text.lines().filter(|line| *line == "---").count(), 2, "{text}");
+    assert!(text.starts_with("# Made by `quorate crds`"), "{text}");
+}
+
+#[test]
+fn crds_are_not_applied_without_an_api_server_and_no_secret_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kubeconfig");
+    let apply = || {
+        let mut command = quorate(&["crds", "apply", "--timeout", "300ms"]);
+        command.env("HOME", folder.path()).env("KUBECONFIG", &file);
+        run(&mut command)
+    };
+    let (code, message) = apply();
+    assert_eq!(code, 2, "{message}");
+    assert!(message.contains("failed to read kubeconfig") && message.contains("set KUBECONFIG"), "{message}");
+
+    fs::write(&file, "users: [{name: a, user: {token: hunter2").unwrap();
+    let (code, message) = apply();
+    assert_eq!(code, 2, "{message}");
+    assert!(message.contains("kubectl config view") && !message.contains("hunter2"), "{message}");
+
+    let endpoint = nobody();
+    let config = format!(
+        "clusters: [{{name: a, cluster: {{server: {endpoint:?}}}}}]\nusers: [{{name: a, user: {{token: hunter2}}}}]\n\
+         contexts: [{{name: a, context: {{cluster: a, user: a}}}}]\ncurrent-context: a\n"
+    );
+    fs::write(&file, config).unwrap();
+    let began = Instant::now();
+    let (code, message) = apply();
+    assert_eq!(code, 4, "{message}");
+    assert!(message.contains("the API server does not answer") && !message.contains("hunter2"), "{message}");
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+}
+
+#[test]
 fn help_lists_every_command_and_setting() {
     let help = |arguments: &[&str]| String::from_utf8(quorate(arguments).output().unwrap().stdout).unwrap();
     let all = help(&["--help"]);
-    for command in ["serve", "dev", "status", "get", "put", "watch", "apply", "elect", "lock", "run", "transfer"] {
+    for command in
+        ["serve", "dev", "status", "get", "put", "watch", "apply", "elect", "lock", "run", "transfer", "crds"]
+    {
         assert!(all.contains(&format!("\n  {command} ")), "{command} in {all}");
     }
     assert!(!all.contains("guard"), "what people never type is not shown: {all}");

@@ -5,17 +5,22 @@
 #![allow(clippy::disallowed_methods, reason = "a test may spawn as it likes")]
 
 mod candidates;
+mod clocks;
 mod commands;
+mod concepts;
+mod crowds;
 mod examples;
 mod faults;
+mod fuzzing;
 mod kills;
 mod metrics;
+mod pauses;
 mod running;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]
 mod support;
-mod trio;
 
+use support::trio;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Only one cluster runs at a time: its figures would mean nothing otherwise.

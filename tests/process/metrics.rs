@@ -1,7 +1,10 @@
-//! The metrics of a live member, as Prometheus would read them and as `docs/metrics.md` explains them.
+//! The metrics of a live member, as Prometheus would read them and as `docs/metrics.md` explains them, and what it would make of
+//! them with the rules in `examples/prometheus`.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::alone;
@@ -23,6 +26,25 @@ async fn promtool_accepts_the_metrics_of_a_live_member() {
     let output = promtool.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.trim().is_empty(), "promtool says:\n{text}");
+}
+
+#[test]
+fn promtool_finds_that_each_alert_comes_when_it_should_and_none_while_all_is_well() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (what, file) in [("check", "examples/prometheus/alerts.yaml"), ("test", "tests/process/alerts.yaml")] {
+        let output = Command::new("promtool").args([what, "rules", file]).current_dir(root).output();
+        let output = output.expect("promtool is in the Debian package prometheus; `make tools` installs it");
+        let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "promtool {what} rules {file} says:\n{text}");
+    }
+    let rules = fs::read_to_string(root.join("examples/prometheus/alerts.yaml")).unwrap();
+    let tests = fs::read_to_string(root.join("tests/process/alerts.yaml")).unwrap();
+    let untested: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .filter(|alert| !tests.contains(&format!("alertname: {alert}\n        exp_alerts:\n")))
+        .collect();
+    assert!(untested.is_empty(), "no test in tests/process/alerts.yaml makes {untested:?} come");
 }
 
 #[tokio::test(flavor = "multi_thread")]

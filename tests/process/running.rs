@@ -130,6 +130,18 @@ async fn a_lock_and_an_election_are_held_until_a_signal_comes() {
     assert_eq!(leads.code().await, 4, "it is lost");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_in_order_when_a_signal_comes() {
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut watches = Running::start(quorate(&trio.urls(), &["watch", "kv"]));
+        assert!(watches.line().await.ends_with("snapshot  no keys"));
+        watches.signal(signal);
+        assert_eq!(watches.code().await, 0, "it was ended by {signal:?} itself");
+    }
+}
+
 /// Appends a line with its token again and again, ignores what asks it to end, and forks.
 const STUBBORN: &str = r#"
 trap '' TERM INT HUP

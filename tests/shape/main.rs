@@ -1,5 +1,5 @@
 //! The shape of the code: which module may import which, and which crates only one module names (DESIGN section 3),
-//! and what a dependency must be.
+//! what a dependency must be, and whether the documents name what exists.
 //!
 //! A violation is one sentence that says who may not import what. Changing [`LAYERS`] is a change of the design and has a
 //! commit of its own.
@@ -7,6 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod dependencies;
+mod documents;
+#[path = "../support/markdown.rs"]
+#[allow(dead_code, reason = "each ring uses a part of what is shared")]
+mod markdown;
 mod source;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! Three real `quorate serve` processes on loopback, each with a directory of its own.
 
+#![allow(clippy::print_stdout, reason = "the cluster of a test that fails shows its logs")]
+
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
