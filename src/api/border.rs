@@ -1,28 +1,42 @@
-//! What every request must meet, whatever its route: the size of its head, a form of answer that is accepted; and the answers
-//! to those that have no route.
+//! What every request meets, whatever its route: the size of its head, a form of answer that is accepted, who signs the answer,
+//! and the metrics; and the answers to those that have no route.
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::metrics::Observation;
 use super::problem::{Problem, ProblemKind};
+use super::{Api, reply};
 
 /// Bytes of a request's head.
 pub const HEAD: usize = 16 << 10;
 
-/// Lets a request in, or refuses it before its body is read.
-pub async fn cross(request: Request, next: Next) -> Response {
-    let head = head_size(&request);
+/// Lets a request in, and signs and counts its answer.
+pub async fn cross(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let observation = Observation::begin(&request);
+    let mut response = match check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    reply::sign(&api, &mut response);
+    api.metrics.observe(&observation, &response);
+    response
+}
+
+/// Refuses a request before its body is read.
+fn check(request: &Request) -> Result<(), Problem> {
+    let head = head_size(request);
     if head > HEAD {
         let detail = format!("the request's line and headers have {head} bytes, and at most {HEAD} are allowed");
-        return Problem::new(ProblemKind::TooLarge, detail).into_response();
+        return Err(Problem::new(ProblemKind::TooLarge, detail));
     }
     if !accepts(request.headers()) {
         let detail = "answers are application/json, application/octet-stream or text/event-stream";
-        return Problem::new(ProblemKind::NotAcceptable, detail).into_response();
+        return Err(Problem::new(ProblemKind::NotAcceptable, detail));
     }
-    next.run(request).await
+    Ok(())
 }
 
 /// About the bytes that the head had on the wire.

@@ -2,15 +2,12 @@
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-
-use super::Api;
 
 /// The metrics of the HTTP API.
 #[derive(Debug, Clone)]
@@ -46,6 +43,14 @@ impl HttpMetrics {
         Ok(metrics)
     }
 
+    /// Counts and times a request.
+    pub(super) fn observe(&self, observation: &Observation, response: &Response) {
+        let Observation { method, route, started } = observation;
+        let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+        self.requests.with_label_values(&[method, route, response.status().as_str()]).inc();
+        self.seconds.with_label_values(&[method, route]).observe(started.elapsed().as_secs_f64());
+    }
+
     /// Counts a watch for as long as the guard lives.
     pub(super) fn watch(&self, permit: OwnedSemaphorePermit) -> WatchGuard {
         self.watchers.inc();
@@ -72,15 +77,19 @@ impl Drop for WatchGuard {
     }
 }
 
-/// Counts and times every request. Routes are templates, so that the labels come from a closed set.
-pub async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
-    let method = method_label(request.method());
-    let started = Instant::now();
-    let response = next.run(request).await;
-    api.metrics.requests.with_label_values(&[method, &route, response.status().as_str()]).inc();
-    api.metrics.seconds.with_label_values(&[method, &route]).observe(started.elapsed().as_secs_f64());
-    response
+/// A request that is being answered. Routes are templates, so that the labels come from a closed set.
+#[derive(Debug)]
+pub(super) struct Observation {
+    method: &'static str,
+    route: Option<MatchedPath>,
+    started: Instant,
+}
+
+impl Observation {
+    pub(super) fn begin(request: &Request) -> Self {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        Self { method: method_label(request.method()), route, started: Instant::now() }
+    }
 }
 
 /// Methods as a closed set: a client may send any word.

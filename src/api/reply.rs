@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -106,8 +104,7 @@ pub fn millis(duration: Duration) -> u64 {
 }
 
 /// Adds to every response who gave it, and the present revision where the handler named none.
-pub async fn sign(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub fn sign(api: &Api, response: &mut Response) {
     let status = api.coordinator.status();
     let headers = response.headers_mut();
     if let Some(cluster) = &status.cluster {
@@ -116,7 +113,6 @@ pub async fn sign(State(api): State<Api>, request: Request, next: Next) -> Respo
     headers.insert(&MEMBER, text(status.name.as_str()));
     let present = || HeaderValue::from(api.coordinator.state().revision().get());
     headers.entry(&REVISION).or_insert_with(present);
-    response
 }
 
 fn text(name: &str) -> HeaderValue {

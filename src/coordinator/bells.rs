@@ -100,7 +100,7 @@ mod tests {
         assert!(timeout(soon, &mut following).await.is_err());
         one.rung().await;
         two.rung().await;
-        hub.publish(ended(1, 1));
+        hub.publish([ended(1, 1)]);
         assert!(timeout(soon, &mut following).await.is_err());
         one.rung().await;
         assert!(timeout(soon, two.rung()).await.is_err());

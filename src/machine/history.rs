@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use thiserror::Error;
@@ -28,7 +29,7 @@ pub enum OutsideHistory {
 pub(super) struct UndoRows;
 
 impl Schema for UndoRows {
-    type Key = (String, Revision);
+    type Key = (Arc<str>, Revision);
     type Value = Option<KeyRecord>;
     const NUMBER: u32 = 4;
 
@@ -44,7 +45,7 @@ impl Schema for UndoRows {
         fields!(reader => 1 key: parse, 2 revision: number, 3 before: bytes);
         let key: Key = required(key, "key")?;
         let before = before.map(|bytes| decode_key_record(Reader::new(bytes))).transpose()?;
-        Ok(((key.as_str().to_owned(), Revision::new(required(revision, "revision")?)), before))
+        Ok(((key.shared(), Revision::new(required(revision, "revision")?)), before))
     }
 }
 
@@ -53,7 +54,7 @@ impl Schema for UndoRows {
 pub(super) struct History {
     undo: Table<UndoRows>,
     /// Which keys each revision changed; derived from the table.
-    changed: OrdMap<Revision, Vec<String>>,
+    changed: OrdMap<Revision, Arc<Vec<Arc<str>>>>,
     /// The oldest revision that can still be read.
     oldest: Revision,
 }
@@ -61,16 +62,20 @@ pub(super) struct History {
 impl History {
     /// Remembers what `key` was before `revision` changed it.
     pub(super) fn record(&mut self, key: &Key, revision: Revision, before: Option<KeyRecord>) {
-        self.undo.insert((key.as_str().to_owned(), revision), before);
-        self.changed.entry(revision).or_default().push(key.as_str().to_owned());
+        self.undo.insert((key.shared(), revision), before);
+        self.index(revision, key.shared());
+    }
+
+    fn index(&mut self, revision: Revision, key: Arc<str>) {
+        Arc::make_mut(self.changed.entry(revision).or_default()).push(key);
     }
 
     /// Drops what only reads before `through` need.
     pub(super) fn compact(&mut self, through: Revision) {
         while let Some((revision, keys)) = self.changed.get_min().filter(|(revision, _)| *revision <= through).cloned()
         {
-            for key in keys {
-                self.undo.remove(&(key, revision));
+            for key in keys.iter() {
+                self.undo.remove(&(Arc::clone(key), revision));
             }
             self.changed.remove(&revision);
         }
@@ -107,8 +112,7 @@ impl History {
 
     /// What `key` was at `revision`, when it has changed since; `None` when it has not.
     pub(super) fn before(&self, key: &str, revision: Revision) -> Option<&Option<KeyRecord>> {
-        let after =
-            (Bound::Excluded((key.to_owned(), revision)), Bound::Included((key.to_owned(), Revision::new(u64::MAX))));
+        let after = (Bound::Excluded((key.into(), revision)), Bound::Included((key.into(), Revision::new(u64::MAX))));
         self.undo.range(after).next().map(|(_, before)| before)
     }
 
@@ -120,12 +124,12 @@ impl History {
         revision: Revision,
     ) -> BTreeMap<&str, &Option<KeyRecord>> {
         let mut found = BTreeMap::new();
-        for ((key, changed), before) in self.undo.range((first.to_owned(), Revision::ZERO)..) {
+        for ((key, changed), before) in self.undo.range((first.into(), Revision::ZERO)..) {
             if !inside(key) {
                 break;
             }
             if *changed > revision {
-                found.entry(key.as_str()).or_insert(before);
+                found.entry(&**key).or_insert(before);
             }
         }
         found
@@ -141,13 +145,13 @@ impl History {
         self.oldest = oldest;
         let rows: Vec<_> = self.undo.iter().map(|((key, revision), _)| (key.clone(), *revision)).collect();
         for (key, revision) in rows {
-            self.changed.entry(revision).or_default().push(key);
+            self.index(revision, key);
         }
     }
 
     /// Whether the index says the same as the table, and nothing is older than the window.
     pub(super) fn is_consistent(&self) -> bool {
-        let indexed: usize = self.changed.values().map(Vec::len).sum();
+        let indexed: usize = self.changed.values().map(|keys| keys.len()).sum();
         indexed == self.undo.len() && self.changed.get_min().is_none_or(|(revision, _)| *revision > self.oldest)
     }
 }

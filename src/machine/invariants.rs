@@ -75,7 +75,7 @@ impl Machine {
         while let Some(((key, revision), _)) = changes.next() {
             let made = match changes.peek() {
                 Some(((next, _), before)) if next == key => before.as_ref(),
-                Some(_) | None => self.keys.rows.get(key.as_str()),
+                Some(_) | None => self.keys.rows.get(&**key),
             };
             let fits = made.is_none_or(|record| record.meta.mod_revision == *revision);
             ensure("the past leads to the present", fits, || {

@@ -1,12 +1,12 @@
-//! The durable log and vote, in one redb file.
+//! The durable log and vote, in one redb file with a journal in front of it.
 //!
-//! One writer owns the file. It takes whatever waits in its queue, writes it in one transaction with one sync, and only then
+//! One writer owns the files. It takes whatever waits in its queue, writes it with one sync, and only then
 //! answers: a batch grows while the one before is synced, never by waiting. An append or a vote is answered after its sync;
 //! purges, truncations and the committed index ride along with the next batch. A failed write or sync is final: the
 //! transaction may or may not be on disk, so every later call fails and the member must stop.
 //!
-//! The writing itself is in `log_writer.rs`. Entries that were just written are read from memory. What is read from the file
-//! is checked: see `record.rs`.
+//! The writing itself is in `log_writer.rs`, and what makes it cheap in `journal.rs`. Entries that were just written are read
+//! from memory, and always those that are still in the journal. What is read from a file is checked: see `record.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -21,7 +21,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::codec::Wire;
-use super::log_writer::{Change, Done, Job, LogMetrics, Writer};
+use super::journal::{JOURNAL_FILE, Journal, Place};
+use super::log_writer::{Change, Done, Job, LogMetrics, Writer, write};
 use super::record::{Damaged, unseal};
 use super::standing::Papers;
 use super::type_config::{Entry, EntryPayload, LogId, TypeConfig, Vote};
@@ -38,6 +39,7 @@ pub(super) const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("mar
 pub(super) const VOTE: &str = "vote";
 pub(super) const PURGED: &str = "purged log id";
 pub(super) const COMMITTED: &str = "committed log id";
+pub(super) const JOURNAL: &str = "journal";
 
 /// Pages that redb keeps in memory. Measured: more brings nothing, since the log is read from the cache below.
 const PAGE_CACHE: usize = 32 << 20;
@@ -65,6 +67,16 @@ pub enum LogError {
     Volume(#[from] io::Error),
     #[error("in {LOG_FILE}, {0}")]
     Damaged(#[from] Damaged),
+    #[error("in {JOURNAL_FILE}, {0}")]
+    Journal(Damaged),
+    #[error(
+        "{JOURNAL_FILE} is damaged: record {number}, due at byte {at}, is not what was written, for record {later} stands behind it; restore this member's volume from its peers"
+    )]
+    JournalDamaged { number: u64, at: usize, later: u64 },
+    #[error(
+        "{JOURNAL_FILE} is missing, and the newest entries of the log may have been in it; restore this member's volume from its peers"
+    )]
+    NoJournal,
     #[error(
         "{LOG_FILE} has a hole: log entry {expected} is missing and {found} follows; restore this member's volume from its peers"
     )]
@@ -97,9 +109,9 @@ pub(super) struct Memory {
     /// The newest entries, without holes, up to the last.
     cache: BTreeMap<u64, Cached>,
     cached_bytes: usize,
-    /// Numbers of the newest job that was queued, and that was written.
+    /// Numbers of the newest job that was queued, and that redb has written.
     queued: u64,
-    pub(super) written: u64,
+    pub(super) in_file: u64,
 }
 
 #[derive(Debug)]
@@ -110,17 +122,24 @@ struct Cached {
 }
 
 impl LogStore {
-    /// Opens the log of a volume, checks every record in it, and starts the writer.
+    /// Opens the log of a volume, checks every record in it, takes over what a crash has left in the journal, and starts the
+    /// writer. The journal's new key must be one that nobody can guess.
     ///
     /// # Errors
-    /// When the file cannot be opened, or a record in it is damaged or missing.
-    pub fn open(volume: &dyn Volume, metrics: LogMetrics, tasks: &Tasks) -> Result<Self, LogError> {
+    /// When a file cannot be opened, or a record in it is damaged or missing.
+    pub fn open(volume: &dyn Volume, key: u128, metrics: LogMetrics, tasks: &Tasks) -> Result<Self, LogError> {
         let database = open_database(volume)?;
-        let memory = load(&database)?;
+        let (mut memory, place) = load(&database)?;
+        let (journal, left) = Journal::open(volume, place, key)?;
+        let has_more = !left.is_empty();
+        write(&database, left, journal.place())?;
+        if has_more {
+            (memory, _) = load(&database)?;
+        }
         let (jobs, queue) = mpsc::channel(QUEUE);
         let shared = Shared { database, memory: Mutex::new(memory), failure: watch::Sender::new(None) };
         let store = Self { shared: Arc::new(shared), jobs };
-        let writer = Writer::new(Arc::clone(&store.shared), queue, metrics);
+        let writer = Writer::new(Arc::clone(&store.shared), journal, queue, metrics);
         volume.run_writer("log writer", tasks, Box::pin(writer.run()));
         Ok(store)
     }
@@ -227,8 +246,8 @@ fn open_database(volume: &dyn Volume) -> Result<Database, LogError> {
     builder().create_with_backend(Backend(volume.backend(LOG_FILE)?)).map_err(redb_error)
 }
 
-/// Reads and checks everything in the file.
-fn load(database: &Database) -> Result<Memory, LogError> {
+/// Reads and checks everything in the file; and where the journal stands in front of it, if there has been one.
+fn load(database: &Database) -> Result<(Memory, Option<Place>), LogError> {
     let transaction = database.begin_read().map_err(redb_error)?;
     let marks = transaction.open_table(MARKS).map_err(redb_error)?;
     let entries = transaction.open_table(ENTRIES).map_err(redb_error)?;
@@ -241,6 +260,8 @@ fn load(database: &Database) -> Result<Memory, LogError> {
             *slot = Some(unseal::<Wire<LogId>>(name, record.value())?.0);
         }
     }
+    let place = marks.get(JOURNAL).map_err(redb_error)?;
+    let place = place.map(|record| unseal(JOURNAL, record.value())).transpose()?;
     memory.last = memory.purged;
     let first = memory.purged.map_or(0, |purged| purged.index() + 1);
     for (expected, row) in (first..).zip(entries.iter().map_err(redb_error)?) {
@@ -253,17 +274,17 @@ fn load(database: &Database) -> Result<Memory, LogError> {
         memory.last = Some(entry.log_id);
         memory.remember(entry, 0);
     }
-    Ok(memory)
+    Ok((memory, place))
 }
 
 impl Memory {
-    /// Keeps an entry and lets go of the oldest that are on disk, beyond the room for them.
+    /// Keeps an entry and lets go of the oldest that redb has, beyond the room for them.
     fn remember(&mut self, entry: Entry, job: u64) {
         let bytes = content_bytes(&entry) + size_of::<Cached>();
         self.cached_bytes += bytes;
         self.cache.insert(entry.log_id.index(), Cached { entry, bytes, job });
         while self.cached_bytes > ENTRY_CACHE {
-            let Some(first) = self.cache.first_entry().filter(|first| first.get().job <= self.written) else { break };
+            let Some(first) = self.cache.first_entry().filter(|first| first.get().job <= self.in_file) else { break };
             self.cached_bytes -= first.remove().bytes;
         }
     }

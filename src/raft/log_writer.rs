@@ -1,7 +1,8 @@
-//! The only one that writes the log's file.
+//! The only one that writes the log's files.
 //!
-//! It takes whatever waits in its queue, writes it in one transaction with one sync, and only then answers. A failed write or
-//! sync is final: the transaction may or may not be on disk, so nothing is written after it.
+//! It takes whatever waits in its queue, writes it to the journal with one sync, and only then answers; redb takes over what
+//! has gathered there, and what is too long for it (see `journal.rs`). A failed write or sync is final: what was written may or
+//! may not be on disk, so nothing is written after it.
 
 use std::fmt;
 use std::io;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 
 use openraft::storage::IOFlushed;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+use redb::Database;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::ailment::DiskPulse;
 use super::codec::Wire;
-use super::log_store::{COMMITTED, ENTRIES, LogError, MARKS, PURGED, Shared, VOTE, entry_name, redb_error};
+use super::journal::{Journal, Place};
+use super::log_store::{COMMITTED, ENTRIES, JOURNAL, LogError, MARKS, PURGED, Shared, VOTE, entry_name, redb_error};
 use super::record::seal;
 use super::type_config::{Entry, LogId, TypeConfig, Vote};
 
@@ -90,19 +93,24 @@ impl fmt::Debug for Done {
     }
 }
 
-/// The only one that writes the file.
+/// The only one that writes the files.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Job>,
     metrics: LogMetrics,
+    journal: Journal,
     /// Changes that nobody waits for; they ride along with the next batch.
     deferred: Vec<Change>,
+    /// Changes in the journal, for redb to take over.
+    journaled: Vec<Change>,
+    /// The number of the newest job among them.
+    newest: u64,
 }
 
 impl Writer {
-    /// Over the file that `shared` has open.
-    pub(super) fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Job>, metrics: LogMetrics) -> Self {
-        Self { shared, queue, metrics, deferred: Vec::new() }
+    /// Over the files that `shared` has open, and the journal in front of them, which is empty.
+    pub(super) fn new(shared: Arc<Shared>, journal: Journal, queue: mpsc::Receiver<Job>, metrics: LogMetrics) -> Self {
+        Self { shared, queue, metrics, journal, deferred: Vec::new(), journaled: Vec::new(), newest: 0 }
     }
 
     /// Writes until the log store is dropped, or a write fails.
@@ -118,17 +126,15 @@ impl Writer {
                 return;
             }
         }
-        if !self.deferred.is_empty() {
-            // Nobody waits for it, and nothing is lost without it.
-            drop(self.commit());
-        }
+        // Nobody waits for it, and nothing is lost without it.
+        drop(self.fold());
     }
 
     /// Writes a batch and answers those who wait for it.
     fn take(&mut self, batch: Vec<Job>) -> Result<(), LogError> {
-        let (mut waiting, mut newest) = (Vec::new(), 0);
+        let mut waiting = Vec::new();
         for job in batch {
-            newest = job.number;
+            self.newest = job.number;
             self.deferred.push(job.change);
             if !matches!(job.done, Done::Nobody) {
                 waiting.push(job.done);
@@ -137,10 +143,7 @@ impl Writer {
         if waiting.is_empty() && self.deferred.len() < BATCH {
             return Ok(());
         }
-        let result = self.commit();
-        if result.is_ok() {
-            self.shared.memory().written = newest;
-        }
+        let result = self.keep();
         for done in waiting {
             let told = result.as_ref().map_err(|error| io::Error::other(error.to_string())).copied();
             match done {
@@ -150,49 +153,82 @@ impl Writer {
                 Done::Nobody => {}
             }
         }
-        result
+        result?;
+        if self.journal.is_full() { self.fold() } else { Ok(()) }
     }
 
-    /// One transaction, one sync.
-    fn commit(&mut self) -> Result<(), LogError> {
+    /// Makes what is deferred durable, with one sync.
+    fn keep(&mut self) -> Result<(), LogError> {
         let started = Instant::now();
         self.metrics.pulse.begins(started);
-        let (mut bytes, mut appended) = (0, 0);
-        let transaction = self.shared.database.begin_write().map_err(redb_error)?;
-        {
-            let mut entries = transaction.open_table(ENTRIES).map_err(redb_error)?;
-            let mut marks = transaction.open_table(MARKS).map_err(redb_error)?;
-            let mut mark = |name: &str, record: Vec<u8>| {
-                bytes += record.len();
-                marks.insert(name, record.as_slice()).map(drop).map_err(redb_error)
-            };
-            for change in self.deferred.drain(..) {
-                match change {
-                    Change::Append(list) => {
-                        for entry in list {
-                            let index = entry.log_id.index();
-                            let record = seal(&entry_name(index), &Wire(entry));
-                            appended += 1;
-                            self.metrics.written_bytes.inc_by(record.len() as u64);
-                            entries.insert(index, record.as_slice()).map_err(redb_error)?;
-                        }
-                    }
-                    Change::Vote(vote) => mark(VOTE, seal(VOTE, &Wire(vote)))?,
-                    Change::TruncateFrom(index) => entries.retain_in(index.., |_, _| false).map_err(redb_error)?,
-                    Change::Purge(log_id) => {
-                        entries.retain_in(..=log_id.index(), |_, _| false).map_err(redb_error)?;
-                        mark(PURGED, seal(PURGED, &Wire(log_id)))?;
-                    }
-                    Change::Committed(Some(log_id)) => mark(COMMITTED, seal(COMMITTED, &Wire(log_id)))?,
-                    Change::Committed(None) => {}
-                }
-            }
+        let entries = self.deferred.iter().map(Change::entries).sum::<usize>();
+        if self.journal.keep(&self.deferred)? {
+            self.journaled.append(&mut self.deferred);
+        } else {
+            self.fold()?;
         }
-        transaction.commit().map_err(redb_error)?;
         self.metrics.pulse.ends(Instant::now());
-        self.metrics.written_bytes.inc_by(bytes as u64);
-        self.metrics.batch_entries.observe(f64::from(appended));
+        self.metrics.batch_entries.observe(entries as f64);
         self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
         Ok(())
     }
+
+    /// Lets redb take over what is in the journal, and what is deferred.
+    fn fold(&mut self) -> Result<(), LogError> {
+        self.journaled.append(&mut self.deferred);
+        let changes = std::mem::take(&mut self.journaled);
+        let bytes = write(&self.shared.database, changes, self.journal.place())?;
+        self.journal.begin_again();
+        self.shared.memory().in_file = self.newest;
+        self.metrics.written_bytes.inc_by(bytes);
+        Ok(())
+    }
+}
+
+impl Change {
+    fn entries(&self) -> usize {
+        match self {
+            Self::Append(entries) => entries.len(),
+            Self::Vote(_) | Self::TruncateFrom(_) | Self::Purge(_) | Self::Committed(_) => 0,
+        }
+    }
+}
+
+/// Writes changes to redb in one transaction with one sync, and that the journal goes on at `place`; how many bytes there were.
+pub(super) fn write(database: &Database, changes: Vec<Change>, place: Place) -> Result<u64, LogError> {
+    let mut bytes = 0;
+    let transaction = database.begin_write().map_err(redb_error)?;
+    {
+        let mut entries = transaction.open_table(ENTRIES).map_err(redb_error)?;
+        let mut marks = transaction.open_table(MARKS).map_err(redb_error)?;
+        let mut mark = |name: &str, record: Vec<u8>| {
+            bytes += record.len() as u64;
+            marks.insert(name, record.as_slice()).map(drop).map_err(redb_error)
+        };
+        mark(JOURNAL, seal(JOURNAL, &place))?;
+        let mut written = 0;
+        for change in changes {
+            match change {
+                Change::Append(list) => {
+                    for entry in list {
+                        let index = entry.log_id.index();
+                        let record = seal(&entry_name(index), &Wire(entry));
+                        written += record.len() as u64;
+                        entries.insert(index, record.as_slice()).map_err(redb_error)?;
+                    }
+                }
+                Change::Vote(vote) => mark(VOTE, seal(VOTE, &Wire(vote)))?,
+                Change::TruncateFrom(index) => entries.retain_in(index.., |_, _| false).map_err(redb_error)?,
+                Change::Purge(log_id) => {
+                    entries.retain_in(..=log_id.index(), |_, _| false).map_err(redb_error)?;
+                    mark(PURGED, seal(PURGED, &Wire(log_id)))?;
+                }
+                Change::Committed(Some(log_id)) => mark(COMMITTED, seal(COMMITTED, &Wire(log_id)))?,
+                Change::Committed(None) => {}
+            }
+        }
+        bytes += written;
+    }
+    transaction.commit().map_err(redb_error)?;
+    Ok(bytes)
 }

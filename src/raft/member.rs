@@ -57,6 +57,8 @@ pub(super) struct Member {
     pub(super) raft: watch::Sender<Option<Raft>>,
     pub(super) state: watch::Sender<Arc<Machine>>,
     pub(super) status: watch::Sender<Arc<RaftStatus>>,
+    /// The Raft leader in it, for those who wait for a change of that alone while the rest changes with every entry.
+    pub(super) leading: watch::Sender<Option<MemberId>>,
     /// Rounds of the Raft leader: an exchange with a quorum.
     pub(super) confirmations: Rounds,
     /// Rounds of the other members: a question to the Raft leader.
@@ -217,14 +219,14 @@ impl Member {
         grace: Duration,
         deadline: Instant,
     ) -> Result<Reply, NetworkError> {
-        let mut status = self.status.subscribe();
+        let mut leading = self.leading.subscribe();
         let deposed = async {
-            let another = |status: &Arc<RaftStatus>| match (leader, status.raft_leader) {
-                (Peer::Member(asked, _), Some(leading)) => leading != *asked,
+            let another = |leading: &Option<MemberId>| match (leader, leading) {
+                (Peer::Member(asked, _), Some(leading)) => leading != asked,
                 (Peer::Member(..), None) | (Peer::Initial { .. }, _) => false,
             };
             // This member itself keeps the channel open.
-            drop(status.wait_for(another).await);
+            drop(leading.wait_for(another).await);
             sleep(grace).await;
         };
         tokio::select! {

@@ -26,6 +26,7 @@ mod handle;
 pub mod identity;
 mod inbox;
 mod joining;
+mod journal;
 mod leading;
 mod log_store;
 mod log_writer;

@@ -153,8 +153,9 @@ impl Running {
         let (hub, state, digests) = (self.hub.clone(), self.member.state.clone(), self.member.digests.clone());
         let snapshots = SnapshotStore::new(Arc::clone(&self.volume), Limits::default());
         self.member.receiving.open(Arc::clone(&self.volume), snapshots.clone());
+        let key = self.member.clock.random();
         let open = move || {
-            let log = LogStore::open(&*volume, metrics, &tasks).map_err(|error| error.to_string())?;
+            let log = LogStore::open(&*volume, key, metrics, &tasks).map_err(|error| error.to_string())?;
             let machine = StateMachine::open(snapshots, hub, state, digests).map_err(|error| error.to_string())?;
             Ok((log, machine))
         };
@@ -222,6 +223,7 @@ impl Running {
             }
         });
         let status = member.status();
+        member.leading.send_if_modified(|leading| std::mem::replace(leading, status.raft_leader) != status.raft_leader);
         if status.role == RaftRole::Leader {
             member.metrics.heard(metrics.id);
         }

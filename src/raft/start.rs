@@ -129,6 +129,7 @@ impl RaftHandle {
             network: parts.network,
             clock: parts.clock,
             status: watch::Sender::new(Arc::new(first_status(&identity))),
+            leading: watch::Sender::new(None),
             identity: watch::Sender::new(identity),
             assigning,
             joining,

@@ -138,9 +138,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             answers.extend(responder.map(|responder| (responder, applied)));
         }
         self.state.send_replace(Arc::new(self.machine.clone()));
-        for event in events {
-            self.hub.publish(event);
-        }
+        self.hub.publish(events);
         for (responder, applied) in answers {
             responder.send(applied);
         }
@@ -225,7 +223,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let volume = DiskVolume::open(directory.path()).unwrap();
             let (tasks, failures) = Tasks::new();
-            let log = LogStore::open(&*volume, LogMetrics::register(&Registry::new()).unwrap(), &tasks).unwrap();
+            let log = LogStore::open(&*volume, 7, LogMetrics::register(&Registry::new()).unwrap(), &tasks).unwrap();
             let snapshots = SnapshotStore::new(volume, Limits::default());
             let state = state_watch::Sender::new(Arc::new(Machine::default()));
             let hub = Hub::new(HubLimits::default());

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -20,12 +21,12 @@ pub struct InvalidName {
 /// How much of a wrong name an error repeats.
 const SHOWN: usize = 80;
 
-/// Declares a newtype over `String` with a rule that every value meets.
+/// Declares a newtype over text with a rule that every value meets. Copies share it: the machine's tables copy names all the time.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// What is allowed, as a sentence for people.
@@ -39,7 +40,7 @@ macro_rules! name {
                 let text = text.into();
                 let valid: fn(&str) -> bool = $valid;
                 if valid(&text) {
-                    Ok(Self(text))
+                    Ok(Self(text.into()))
                 } else {
                     let text = text.chars().take(SHOWN).collect();
                     Err(InvalidName { kind: $kind, text, rule: Self::RULE })
@@ -49,6 +50,11 @@ macro_rules! name {
             /// The text, for a border.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The text, which the name shares.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
             }
         }
 
@@ -205,14 +211,14 @@ impl Borrow<str> for Key {
 impl ClusterId {
     /// From 128 random bits.
     pub fn from_random(bits: u128) -> Self {
-        Self(format!("{bits:032x}"))
+        Self(format!("{bits:032x}").into())
     }
 }
 
 impl Incarnation {
     /// From 128 random bits.
     pub fn from_random(bits: u128) -> Self {
-        Self(format!("{bits:032x}"))
+        Self(format!("{bits:032x}").into())
     }
 }
 

@@ -53,11 +53,12 @@ impl Hub {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Adds the event of the newest revision and wakes everybody who waits. Never blocks.
-    pub fn publish(&self, event: Arc<Event>) {
-        let revision = event.revision;
-        {
-            let mut ring = self.ring();
+    /// Adds the events of the newest revisions and wakes everybody who waits, once. Never blocks.
+    pub fn publish(&self, events: impl IntoIterator<Item = Arc<Event>>) {
+        let mut revision = self.newest();
+        let mut ring = self.ring();
+        for event in events {
+            revision = event.revision;
             ring.bytes += size_of_event(&event);
             ring.events.push_back(event);
             while ring.events.len() > self.inner.limits.events || ring.bytes > self.inner.limits.bytes {
@@ -66,7 +67,8 @@ impl Hub {
                 ring.start = oldest.revision;
             }
         }
-        self.inner.newest.send_replace(revision);
+        drop(ring);
+        self.inner.newest.send_if_modified(|newest| std::mem::replace(newest, revision) != revision);
     }
 
     /// Begins anew at `revision`: a snapshot has replaced the state, and what led to it is not known here.

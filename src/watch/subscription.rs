@@ -132,7 +132,7 @@ mod tests {
         let hub = Hub::new(HubLimits::default());
         let mut subscription = hub.subscribe(keys_below_a(), Revision::ZERO);
         for (revision, key) in [(1, "a/1"), (2, "b"), (3, "a/2")] {
-            hub.publish(deleted(revision, key));
+            hub.publish([deleted(revision, key)]);
         }
         assert_eq!(revisions(&mut subscription, 2).await, [(0, 1), (1, 3)]);
     }
@@ -144,7 +144,7 @@ mod tests {
         let publisher = hub.clone();
         let (seen, ()) = tokio::join!(revisions(&mut subscription, 1), async {
             tokio::task::yield_now().await;
-            publisher.publish(deleted(1, "a/1"));
+            publisher.publish([deleted(1, "a/1")]);
         });
         assert_eq!(seen, [(0, 1)]);
     }
@@ -153,8 +153,8 @@ mod tests {
     async fn a_dropped_event_ends_the_watch_instead_of_going_unnoticed() {
         let hub = Hub::new(HubLimits::default());
         let mut subscription = hub.subscribe(keys_below_a(), Revision::ZERO);
-        hub.publish(deleted(1, "a/1"));
-        hub.publish(deleted(3, "a/3"));
+        hub.publish([deleted(1, "a/1")]);
+        hub.publish([deleted(3, "a/3")]);
         assert_eq!(revisions(&mut subscription, 1).await, [(0, 1)]);
         let gap = Next::Gap { expected: Revision::new(2), found: Revision::new(3) };
         assert_eq!(subscription.next().await, gap);
@@ -166,7 +166,7 @@ mod tests {
         let mut slow = hub.subscribe(keys_below_a(), Revision::ZERO);
         let mut quick = hub.subscribe(keys_below_a(), Revision::new(1));
         for revision in 1..=3 {
-            hub.publish(deleted(revision, "a/1"));
+            hub.publish([deleted(revision, "a/1")]);
         }
         assert_eq!(slow.next().await, Next::Behind);
         assert_eq!(revisions(&mut quick, 2).await, [(1, 2), (2, 3)]);
@@ -177,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn the_ring_is_bounded_by_bytes_too() {
         let one = Hub::new(HubLimits { events: usize::MAX, bytes: 1 });
-        one.publish(deleted(1, "a/1"));
+        one.publish([deleted(1, "a/1")]);
         assert_eq!(one.subscribe(keys_below_a(), Revision::ZERO).next().await, Next::Behind);
     }
 }

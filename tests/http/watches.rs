@@ -131,7 +131,7 @@ async fn a_dropped_event_ends_the_watch_and_is_counted() {
     // Planted: the event of the next revision never comes.
     let change = Change::KeyDeleted { key: Key::new("a").unwrap() };
     let event = MachineEvent { revision: Revision::new(revision + 2), at: Timestamp::default(), changes: vec![change] };
-    service.hub.publish(Arc::new(event));
+    service.hub.publish([Arc::new(event)]);
     assert_eq!(watch.next().await, None, "the stream ends rather than skip an event");
     let gaps = service.registry.gather().into_iter().find(|family| family.name() == "quorate_watch_gaps_total");
     assert_eq!(gaps.unwrap().get_metric()[0].get_counter().get_value(), 1.0);

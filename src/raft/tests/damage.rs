@@ -12,6 +12,7 @@ use super::memory_volume::MemoryVolume;
 use super::*;
 use crate::machine::command::{Action, Author, Command, KeyCondition};
 use crate::machine::{Limits, Machine};
+use crate::raft::journal::JOURNAL_FILE;
 use crate::raft::log_store::LOG_FILE;
 use crate::raft::snapshot_store::SnapshotStore;
 use crate::raft::type_config::SnapshotMeta;
@@ -88,20 +89,47 @@ fn is_used(file: &[u8], at: usize) -> bool {
 /// What a log holds: entries, vote, and the last that was purged.
 type Content = (Vec<Entry>, Option<Vote>, Option<LogId>);
 
-/// Opens the log file with each damage, on all cores, and counts what `judge` says of what is found. An error names the file.
+/// The log's two files as they are on a volume.
+struct Files {
+    log: Vec<u8>,
+    journal: Vec<u8>,
+}
+
+impl Files {
+    fn of(volume: &MemoryVolume) -> Self {
+        Self { log: volume.bytes(LOG_FILE), journal: volume.bytes(JOURNAL_FILE) }
+    }
+
+    fn bytes(&self, name: &str) -> &[u8] {
+        if name == LOG_FILE { &self.log } else { &self.journal }
+    }
+
+    /// A volume with both, one of them damaged.
+    fn with(&self, damaged: &str, damage: Damage) -> MemoryVolume {
+        MemoryVolume::with_files([LOG_FILE, JOURNAL_FILE].map(|name| {
+            let whole = self.bytes(name);
+            (name, if name == damaged { damage.of(whole) } else { whole.to_vec() })
+        }))
+    }
+}
+
+/// Opens the log with each damage of the file `name`, on all cores, and counts what `judge` says of what is found. An error names
+/// a file.
 fn tally(
-    whole: &[u8],
+    files: &Files,
+    name: &str,
     damages: &[Damage],
     judge: impl Fn(Damage, Option<Content>) -> &'static str + Sync,
 ) -> BTreeMap<&'static str, usize> {
-    let found_with = async |damage: Damage| match open(&MemoryVolume::with_file(LOG_FILE, damage.of(whole))) {
+    let found_with = async |damage: Damage| match open(&files.with(name, damage)) {
         Ok(mut store) => {
             let found = content(&mut store).await;
             close(store).await;
             Some(found)
         }
         Err(error) => {
-            assert!(error.to_string().contains(LOG_FILE), "{damage:?}: {error}");
+            let said = error.to_string();
+            assert!([LOG_FILE, JOURNAL_FILE].iter().any(|file| said.contains(file)), "{damage:?}: {error}");
             None
         }
     };
@@ -122,7 +150,7 @@ fn tally(
             *counts.entry(verdict).or_insert(0) += count;
         }
     });
-    println!("log of {} bytes: {counts:?}", whole.len());
+    println!("{name} of {} bytes: {counts:?}", files.bytes(name).len());
     counts
 }
 
@@ -176,11 +204,11 @@ async fn every_flip_and_cut_of_a_log_is_refused_or_changes_nothing() {
     append(&mut store, vec![entry(12, 100)]).await.unwrap();
     let acknowledged = content(&mut store).await;
     close(store).await;
-    let whole = volume.bytes(LOG_FILE);
+    let files = Files::of(&volume);
 
     let density = density(Density::Every);
-    let damages: Vec<_> = flips(&whole, density).chain(cuts(&whole, density)).collect();
-    let counts = tally(&whole, &damages, |damage, found| match found {
+    let damages: Vec<_> = flips(&files.log, density).chain(cuts(&files.log, density)).collect();
+    let counts = tally(&files, LOG_FILE, &damages, |damage, found| match found {
         None => "refused",
         Some(found) => {
             assert_eq!(found, acknowledged, "{damage:?} went unnoticed");
@@ -190,25 +218,56 @@ async fn every_flip_and_cut_of_a_log_is_refused_or_changes_nothing() {
     assert!(counts["refused"] > 1000, "{counts:?}");
 }
 
-/// With one sync a batch, damage of the newest commit looks like one that was cut short by the crash, and redb goes back to
-/// the commit before it. Nothing older is lost in this way.
-#[tokio::test]
-async fn damage_after_a_crash_costs_at_most_the_newest_batch() {
+/// A log with a vote, twelve entries, one that is too long for the journal, so that redb has taken over all of them, and `newest`
+/// batches of one entry in the journal; what it holds, and what it held before the last batch.
+async fn killed(newest: u64) -> (Files, Content, Content) {
     let volume = MemoryVolume::default();
     let mut store = open(&volume).unwrap();
     store.save_vote(&vote(3)).await.unwrap();
     append(&mut store, (0..12).map(|index| entry(index, 100)).collect()).await.unwrap();
-    let before = content(&mut store).await;
-    append(&mut store, vec![entry(12, 100)]).await.unwrap();
+    append(&mut store, vec![entry(12, 40_000)]).await.unwrap();
+    let mut before = content(&mut store).await;
+    for index in 13..13 + newest {
+        before = content(&mut store).await;
+        append(&mut store, vec![entry(index, 100)]).await.unwrap();
+    }
     let acknowledged = content(&mut store).await;
-    // The file as it is while the member runs is the one that a killed member leaves.
-    let whole = volume.bytes(LOG_FILE);
-    let damages: Vec<_> = flips(&whole, density(Density::OfByte)).collect();
-    let counts = tally(&whole, &damages, |damage, found| match found {
+    // The files as they are while the member runs are those that a killed member leaves.
+    (Files::of(&volume), acknowledged, before)
+}
+
+/// With one sync a batch, damage of the newest record looks like one that was cut short by the crash. Nothing older is lost in
+/// this way.
+#[tokio::test]
+async fn damage_of_the_journal_after_a_crash_costs_at_most_the_newest_batch() {
+    let (files, acknowledged, before) = killed(4).await;
+    let damages: Vec<_> = flips(&files.journal, Density::OfByte).chain(cuts(&files.journal, Density::Every)).collect();
+    let counts = tally(&files, JOURNAL_FILE, &damages, |damage, found| match found {
         None => "refused",
         Some(found) if found == acknowledged => "harmless",
         Some(found) if found == before => "went back by one batch",
-        Some(found) => panic!("{damage:?} went unnoticed: {found:?}"),
+        Some(found) => match damage {
+            // A file that ends where a record ended once is one that never had the records behind it.
+            Damage::Cut { .. } if acknowledged.0.starts_with(&found.0) => "cut short",
+            Damage::Cut { .. } | Damage::Flip { .. } => panic!("{damage:?} went unnoticed: {found:?}"),
+        },
     });
-    assert!(counts.len() == 3 && counts.values().all(|count| *count > 100), "{counts:?}");
+    assert!(counts.len() == 4 && counts.values().all(|count| *count > 100), "{counts:?}");
+}
+
+/// redb goes back by a commit when its newest one is damaged. Then the journal is either whole, or does not fit.
+#[tokio::test]
+async fn damage_of_the_log_after_a_crash_is_refused_or_changes_nothing() {
+    for newest in [0, 1] {
+        let (files, acknowledged, _) = killed(newest).await;
+        let damages: Vec<_> = flips(&files.log, density(Density::OfByte)).collect();
+        let counts = tally(&files, LOG_FILE, &damages, |damage, found| match found {
+            None => "refused",
+            Some(found) => {
+                assert_eq!(found, acknowledged, "{damage:?} went unnoticed, with {newest} batches in the journal");
+                "harmless"
+            }
+        });
+        assert!(counts.len() == 2 && counts.values().all(|count| *count > 100), "{counts:?}");
+    }
 }

@@ -16,7 +16,9 @@ use super::*;
 use crate::encoding::{Decode, Encode};
 use crate::machine::Limits;
 use crate::raft::codec::Wire;
+use crate::raft::journal::{self, Place};
 use crate::raft::log_store::{COMMITTED, LOG_FILE, PURGED, VOTE, entry_name};
+use crate::raft::log_writer::Change;
 use crate::raft::record::{seal, unseal};
 use crate::raft::snapshot_store::SnapshotStore;
 use crate::raft::status::MemberNode;
@@ -60,6 +62,29 @@ fn the_records_of_the_log_have_the_bytes_of_every_release() {
         "0.1/log-entries.txt",
         entries().into_iter().map(|entry| (entry_name(entry.log_id.index()), entry)).collect(),
     );
+}
+
+#[test]
+fn a_record_of_the_journal_has_the_bytes_of_every_release() {
+    let changes = || {
+        vec![
+            Change::TruncateFrom(3),
+            Change::Append(entries()),
+            Change::Vote(vote(3)),
+            Change::Purge(log_id(2)),
+            Change::Committed(Some(log_id(4))),
+        ]
+    };
+    let place = Place { key: 7, number: 0 };
+    let record = journal::frame(place, &journal::to_bytes(&changes()));
+    file::compare("0.1/journal.txt", &[("journal record 0".to_owned(), record.freeze())]);
+    for bytes in file::read("0.1/journal.txt") {
+        let read = journal::read(&bytes, place).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", changes()));
+    }
+    let mark = [("place".to_owned(), place.to_bytes())];
+    file::compare("0.1/journal-place.txt", &mark);
+    assert_eq!(Place::from_bytes(file::read("0.1/journal-place.txt").remove(0)), Ok(place));
 }
 
 #[test]

@@ -99,8 +99,14 @@ impl MemoryVolume {
 
     /// A volume with one file of these bytes.
     pub(super) fn with_file(name: &str, bytes: Vec<u8>) -> Self {
-        let content = Content { now: bytes.clone(), synced: bytes, ..Content::default() };
-        let files = BTreeMap::from([(name.to_owned(), Arc::new(Mutex::new(content)))]);
+        Self::with_files([(name, bytes)])
+    }
+
+    /// A volume with files of these bytes.
+    pub(super) fn with_files<'a>(files: impl IntoIterator<Item = (&'a str, Vec<u8>)>) -> Self {
+        let content = |bytes: Vec<u8>| Content { now: bytes.clone(), synced: bytes, ..Content::default() };
+        let files: BTreeMap<_, _> =
+            files.into_iter().map(|(name, bytes)| (name.to_owned(), Arc::new(Mutex::new(content(bytes))))).collect();
         Self(Arc::new(Mutex::new(Disk { synced: files.clone(), files, ..Disk::default() })))
     }
 

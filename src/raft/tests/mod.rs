@@ -36,7 +36,7 @@ fn vote(term: u64) -> Vote {
 
 fn open(volume: &dyn Volume) -> Result<LogStore, LogError> {
     let (tasks, failures) = Tasks::new();
-    let store = LogStore::open(volume, LogMetrics::register(&Registry::new()).unwrap(), &tasks);
+    let store = LogStore::open(volume, 7, LogMetrics::register(&Registry::new()).unwrap(), &tasks);
     // The tests see failures in the results of the calls.
     drop(failures);
     store

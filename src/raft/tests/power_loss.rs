@@ -9,9 +9,10 @@ use super::*;
 /// Power losses, each followed by another life of the same log.
 const LIVES: u64 = 6;
 
-/// Entries of many sizes.
+/// Entries of many sizes, a few of them too long for the journal.
 fn bytes_of(index: u64) -> usize {
-    usize::try_from(40 + index * 97 % 900).unwrap()
+    let bytes = if index % 37 == 36 { 40_000 } else { 40 + index * 97 % 900 };
+    usize::try_from(bytes).unwrap()
 }
 
 #[tokio::test]
@@ -60,7 +61,7 @@ async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_operation() {
 
 #[tokio::test]
 async fn a_batch_takes_one_sync_and_what_nobody_waits_for_takes_none() {
-    const BATCHES: u64 = 300;
+    const BATCHES: u64 = 1_200;
     let volume = MemoryVolume::default();
     let mut store = open(&volume).unwrap();
     let (before, written) = (volume.syncs(), volume.written());
@@ -75,10 +76,10 @@ async fn a_batch_takes_one_sync_and_what_nobody_waits_for_takes_none() {
     let syncs = volume.syncs() - before;
     let bytes = (volume.written() - written) / BATCHES;
     println!("{syncs} syncs for {BATCHES} batches of one entry with 100 bytes, {bytes} bytes written for each");
-    // Copies of the pages from the root to the entry and to the marks, and of redb's own; far from a copy of the log.
-    assert!((4096..80_000).contains(&bytes), "{bytes} bytes a batch");
-    // redb syncs once more when it makes the file longer or shorter.
-    assert!((BATCHES..BATCHES + 15).contains(&syncs), "{syncs} syncs for {BATCHES} batches");
+    // A sector in the journal, and a share of what redb writes when it takes over hundreds of them.
+    assert!((512..4096).contains(&bytes), "{bytes} bytes a batch");
+    // redb took over what was in the journal at least twice, and syncs once more when it makes the file longer or shorter.
+    assert!((BATCHES + 2..BATCHES + 15).contains(&syncs), "{syncs} syncs for {BATCHES} batches");
     append(&mut store, vec![entry(BATCHES, 100)]).await.unwrap();
     let mut reopened = open(&volume.after_power_loss(1)).unwrap();
     assert_eq!(purged(&mut reopened).await, Some(log_id(BATCHES - 6)), "a purge rides along with the next batch");

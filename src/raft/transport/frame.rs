@@ -19,6 +19,9 @@ const HEADER: usize = 1 + 8;
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
 
+/// With less room than this in the buffer, a new one is taken.
+const LEAST: usize = 4 << 10;
+
 /// The longest body of a hello, a welcome or a refusal: names, ids and one sentence.
 pub(super) const HELLO_LIMIT: usize = 4 << 10;
 
@@ -122,7 +125,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(frame) = take(&mut self.buffer, limit)? {
                 return Ok(Some(frame));
             }
-            self.buffer.reserve(CHUNK);
+            if self.buffer.capacity() - self.buffer.len() < LEAST {
+                self.buffer.reserve(CHUNK);
+            }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Cut) };
             }
