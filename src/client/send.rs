@@ -203,6 +203,9 @@ mod tests {
         format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
     }
 
+    /// What must be true of what is told in the end.
+    type Judge = fn(&ClientError);
+
     /// When a member was asked, and with which idempotency key.
     type Asked = Arc<Mutex<Vec<(Instant, String)>>>;
 
@@ -241,14 +244,14 @@ mod tests {
     #[tokio::test]
     async fn a_write_is_tried_again_with_the_same_key_only_where_its_outcome_says_so() {
         let until = Patience::Until(Duration::from_millis(600));
-        let is_nothing: fn(&ClientError) = |error| panic!("it was done in the end: {error}");
+        let is_nothing: Judge = |error| panic!("it was done in the end: {error}");
         let is_unknown = |error: &ClientError| assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         let is_undone = |error: &ClientError| assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
         let busy = || problem(503, "not-applied", true, 80);
         let doubtful = || problem(504, "unknown", false, 80);
         let refused = || problem(409, "not-applied", false, 80);
         // The answers, the patience, how often a member is asked at least and at most, and what is told if it was not done.
-        let cases: Vec<(Vec<String>, Patience, [usize; 2], fn(&ClientError))> = vec![
+        let cases: Vec<(Vec<String>, Patience, [usize; 2], Judge)> = vec![
             (vec![busy(), done()], until, [2, 2], is_nothing),
             (vec![doubtful(), done()], until, [2, 2], is_nothing),
             (vec![String::new(), done()], until, [2, 2], is_nothing),
