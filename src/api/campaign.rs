@@ -1,7 +1,12 @@
 //! A campaign as a stream: it says where the candidate stands, and keeps its session alive, for as long as it is open.
 //!
+//! So it must not stay open for a client that is gone. One that closes the connection is gone at once. One whose host has lost
+//! power or network acknowledges nothing, and the connection breaks after a TTL of that. One that is stopped, or behind a
+//! proxy that takes everything, is found out only when it does not campaign again: the stream ends after some TTLs, and a new
+//! campaign of the same session continues its grant.
+//!
 //! `validForMs` counts from when the client sent the request, so with every second of the stream the bound of clock drift
-//! takes more of it away. The stream ends before that is felt, and the client campaigns again, which continues its grant.
+//! takes more of it away. The stream ends before that is felt.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::line::Line;
 use super::problem::Problem;
 use super::reply::millis;
 use super::{Api, wire};
@@ -24,8 +30,8 @@ use crate::machine::contest::Grant;
 use crate::tasks::Exit;
 use crate::types::{FencingToken, SessionId};
 
-/// A stream is as long as so many TTLs of its session.
-const LENGTH: u32 = 20;
+/// A stream is as long as so many TTLs of its session: one that nobody reads keeps a dead leader in office for no longer.
+const LENGTH: u32 = 5;
 
 /// How long one look may take; then the next is tried.
 const LOOK: Duration = Duration::from_secs(5);
@@ -33,8 +39,16 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Events that may wait for a slow client; it needs only the last.
 const EVENTS: usize = 4;
 
-/// Claims, and says from there on where the claim stands. With `release`, the grant is given up when the client closes the
-/// stream.
+/// How a stream is bound to its connection.
+#[derive(Debug)]
+pub struct Bond {
+    /// The connection, where there is one.
+    pub line: Option<Line>,
+    /// Whether the grant is given up when the client closes the stream.
+    pub release: bool,
+}
+
+/// Claims, and says from there on where the claim stands.
 ///
 /// # Errors
 /// When the claim is refused.
@@ -43,14 +57,17 @@ pub async fn stream(
     contest: ContestId,
     session: SessionId,
     claim: NewClaim,
-    release: bool,
+    bond: Bond,
     write: Write,
 ) -> Result<Response, Problem> {
     let permit = api.admit_wait()?;
     let following = api.coordinator.claim(contest.clone(), session, claim, write).await?;
     let (events, receiver) = mpsc::channel(EVENTS);
     let streaming = Streaming { api: api.clone(), contest, session, events, granted: None, _permit: permit };
-    api.tasks.spawn("campaign", Exit::Normal, streaming.run(following, release));
+    if let Some(line) = bond.line {
+        line.break_after(streaming.ttl());
+    }
+    api.tasks.spawn("campaign", Exit::Normal, streaming.run(following, bond.release));
     let mut response = Sse::new(ReceiverStream::new(receiver).map(Ok::<_, Infallible>)).into_response();
     // Proxies must not hold events back.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -93,7 +110,7 @@ impl Streaming {
     }
 
     async fn follow(&mut self, mut following: Following) -> End {
-        let end = Instant::now() + self.length();
+        let end = Instant::now() + self.ttl() * LENGTH;
         while Instant::now() < end {
             let told = match following.look(Instant::now() + LOOK).await {
                 Ok((_, standing)) => self.tell(standing).await,
@@ -116,9 +133,10 @@ impl Streaming {
         End::Over
     }
 
-    fn length(&self) -> Duration {
+    /// That of the session; none when it has ended already.
+    fn ttl(&self) -> Duration {
         let ttl = self.api.coordinator.state().sessions().get(self.session).map(|record| record.ttl.as_duration());
-        ttl.unwrap_or_default() * LENGTH
+        ttl.unwrap_or_default()
     }
 
     async fn tell(&mut self, standing: Standing) -> Result<(), Disconnected> {

@@ -1,11 +1,13 @@
 //! `/v1/elections`: campaign, resign, observe. A campaign as a stream is in `campaign.rs`.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
+use super::campaign::Bond;
 use super::contests::{self, SHOWN, contest};
 use super::extract::{JsonBody, Names, Query};
+use super::line::Line;
 use super::problem::Problem;
 use super::reply::Reply;
 use super::sessions::{called, client, known};
@@ -98,7 +100,8 @@ fn transition_of(transition: &Transition) -> wire::Transition {
     request_body = wire::Campaign,
     responses(
         (status = 200, description = "the grant; in a stream the events `waiting` (StillWaiting), `granted` and `heartbeat` (Granted), `lost` (ClaimLost). \
-            Each of them is a sign of life of the session. A stream ends after twenty times the session's TTL at the latest; campaign again to go on, with the same grant.", content(
+            Each of them is a sign of life of the session. A stream ends after five times the session's TTL at the latest; campaign again to go on, with the same grant. \
+            It breaks when its client's host has acknowledged nothing for one TTL.", content(
             (wire::Granted = "application/json"),
             (wire::Granted = "text/event-stream"),
         )),
@@ -108,7 +111,7 @@ pub async fn campaign(
     State(api): State<Api>,
     Names((namespace, name)): Names<(String, String)>,
     mut query: Query,
-    headers: HeaderMap,
+    (headers, line): (HeaderMap, Option<Extension<Line>>),
     JsonBody(body): JsonBody<wire::Campaign>,
 ) -> Result<Response, Problem> {
     let contest = contest(ContestKind::Election, &namespace, &name)?;
@@ -125,7 +128,10 @@ pub async fn campaign(
         metadata: body.metadata,
     };
     match (wants_stream(&headers), body.release_on_disconnect) {
-        (true, release) => campaign::stream(api, contest, session, claim, release, write).await,
+        (true, release) => {
+            let bond = Bond { line: line.map(|Extension(line)| line), release };
+            campaign::stream(api, contest, session, claim, bond, write).await
+        }
         (false, false) => contests::granted(&api, contest, session, claim, limit, write).await,
         (false, true) => {
             Err(Problem::invalid("/releaseOnDisconnect", "it needs a stream: send `Accept: text/event-stream`"))

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request};
 use axum::middleware::map_response;
 use axum::response::Response;
 use futures::FutureExt;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tower::util::MapRequest;
 
 use super::border::HEAD;
+use super::line::{Connected, Line};
 use crate::tasks::{Exit, Tasks};
 
 /// Bytes of a request's head that are read at most. More than a head may have, so that one that is a little too large gets
@@ -85,8 +88,13 @@ fn connection(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, ta
         drop(stream.set_nodelay(true));
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
-        let service = TowerToHyperService::new(router);
-        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+        let line = Line::default();
+        let stream = TokioIo::new(Connected::new(stream, line.clone()));
+        let service = MapRequest::new(router, move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(line.clone());
+            request
+        });
+        let mut connection = std::pin::pin!(http.serve_connection(stream, TowerToHyperService::new(service)));
         tokio::select! {
             biased;
             () = stopping.cancelled() => {

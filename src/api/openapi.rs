@@ -3,21 +3,29 @@
 //! Each call says in its own documentation what it does and answers. What can go wrong follows from its method and its
 //! parameters, and what is allowed from the names of these, so neither is repeated there but added here.
 
+use serde_json::json;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Content, ContentBuilder, HttpMethod, OpenApi, PathItem, Ref, RefOr};
 
+use super::examples;
 use super::problem::{Problem, ProblemKind};
 
-/// The document with every problem of every call, each with an example, and with the rules of all parameters.
+/// The document with every problem of every call, each with an example, with the rules of all parameters, and an example of
+/// every body.
 pub fn complete(mut document: OpenApi) -> OpenApi {
     let components = document.components.get_or_insert_default();
     for status in ProblemKind::ALL.map(|kind| kind.status().as_u16()) {
         components.responses.entry(component(status)).or_insert_with(|| response(status).into());
     }
+    let schemas = json!(components.schemas);
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
+            bodies(operation).for_each(|content| {
+                let schema = content.schema.as_ref().map(|schema| json!(schema));
+                content.example = schema.and_then(|schema| examples::of(&schema, &schemas));
+            });
             let kinds = ProblemKind::ALL.into_iter().filter(|kind| may_fail(*kind, path, &method, operation));
             for kind in kinds.collect::<Vec<_>>() {
                 let status = kind.status().as_u16();
@@ -28,6 +36,16 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
         }
     }
     document
+}
+
+/// What a call takes and answers.
+fn bodies(operation: &mut Operation) -> impl Iterator<Item = &mut Content> {
+    let request = operation.request_body.iter_mut().flat_map(|body| body.content.values_mut());
+    let responses = operation.responses.responses.values_mut().filter_map(|response| match response {
+        RefOr::T(response) => Some(response.content.values_mut()),
+        RefOr::Ref(_) => None,
+    });
+    request.chain(responses.flatten())
 }
 
 /// A parameter means the same in every call that has it. The rules are those of `types`, as far as a schema can say them.

@@ -98,3 +98,45 @@ impl ClientError {
 
 /// Before a member that says nothing about it is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(status: u16, outcome: Outcome, retryable: bool, retry_after_ms: Option<u64>) -> ClientError {
+        let (r#type, title, detail) = (format!("https://quorate.io/problems/{status}"), String::new(), String::new());
+        ClientError::Problem(Box::new(ProblemReport {
+            r#type,
+            title,
+            status,
+            detail,
+            outcome,
+            retryable,
+            retry_after_ms,
+        }))
+    }
+
+    #[test]
+    fn a_call_is_tried_again_when_its_member_says_so_or_nobody_knows_whether_it_was_done() {
+        let after = |millis| Some(Duration::from_millis(millis));
+        let text = || "quorate-1".to_owned();
+        let cases = [
+            (problem(503, Outcome::NotApplied, true, Some(40)), after(40), Outcome::NotApplied),
+            (problem(503, Outcome::NotApplied, true, None), Some(PAUSE), Outcome::NotApplied),
+            (problem(429, Outcome::NotApplied, true, Some(1000)), after(1000), Outcome::NotApplied),
+            (problem(503, Outcome::Unknown, false, None), Some(PAUSE), Outcome::Unknown),
+            (problem(504, Outcome::Unknown, true, Some(7)), after(7), Outcome::Unknown),
+            (problem(504, Outcome::Applied, true, None), Some(PAUSE), Outcome::Applied),
+            (problem(400, Outcome::NotApplied, false, None), None, Outcome::NotApplied),
+            (problem(409, Outcome::NotApplied, false, Some(40)), None, Outcome::NotApplied),
+            (problem(410, Outcome::Applied, false, None), None, Outcome::Applied),
+            (ClientError::Unreachable(text()), Some(PAUSE), Outcome::NotApplied),
+            (ClientError::NoAnswer(text()), Some(PAUSE), Outcome::Unknown),
+            (ClientError::Foreign(text()), None, Outcome::Unknown),
+            (ClientError::BadEndpoint(text()), None, Outcome::NotApplied),
+        ];
+        for (error, pause, outcome) in cases {
+            assert_eq!((error.retry_after(), error.outcome()), (pause, outcome), "{error:?}");
+        }
+    }
+}

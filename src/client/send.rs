@@ -172,3 +172,111 @@ pub(super) fn of_transport(endpoint: &str, error: &reqwest::Error) -> ClientErro
     let text = format!("{endpoint}: {cause}");
     if error.is_connect() { ClientError::Unreachable(text) } else { ClientError::NoAnswer(text) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+    use crate::api::wire;
+
+    const DONE: &str = r#"{"deleted":true,"revision":5}"#;
+
+    fn done() -> String {
+        answer("200 OK\r\nQuorate-Revision: 5\r\nQuorate-Member: quorate-0", DONE)
+    }
+
+    /// A problem that says of itself what is to be done.
+    fn problem(status: u16, outcome: &str, retryable: bool, retry_after_ms: u64) -> String {
+        let body = serde_json::json!({
+            "type": "https://quorate.io/problems/any", "title": "any", "status": status, "detail": outcome,
+            "outcome": outcome, "retryable": retryable, "retryAfterMs": retry_after_ms,
+        });
+        answer(&format!("{status} Problem"), &body.to_string())
+    }
+
+    fn answer(head: &str, body: &str) -> String {
+        format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    }
+
+    /// What must be true of what is told in the end.
+    type Judge = fn(&ClientError);
+
+    /// When a member was asked, and with which idempotency key.
+    type Asked = Arc<Mutex<Vec<(Instant, String)>>>;
+
+    /// A member that gives some answers one after the other, and the last one for ever; nothing is no answer.
+    struct Member {
+        url: String,
+        asked: Asked,
+        _serving: AbortOnDropHandle<()>,
+    }
+
+    impl Member {
+        async fn start(answers: Vec<String>) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}", listener.local_addr().expect("it listens"));
+            let asked = Asked::default();
+            let noted = Arc::clone(&asked);
+            #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+            let serving = tokio::spawn(async move {
+                for number in 0.. {
+                    let (mut stream, _) = listener.accept().await.expect("a connection");
+                    let (mut head, mut buffer) = (String::new(), [0; 4096]);
+                    while !head.contains("\r\n\r\n") {
+                        let bytes = stream.read(&mut buffer).await.expect("a request");
+                        head.push_str(std::str::from_utf8(&buffer[..bytes]).expect("text"));
+                    }
+                    let key = head.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap_or_default();
+                    noted.lock().expect("no test has failed").push((Instant::now(), key.to_owned()));
+                    let answer = &answers[number.min(answers.len() - 1)];
+                    stream.write_all(answer.as_bytes()).await.expect("it reads the answer");
+                }
+            });
+            Self { url, asked, _serving: AbortOnDropHandle::new(serving) }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_is_tried_again_with_the_same_key_only_where_its_outcome_says_so() {
+        let until = Patience::Until(Duration::from_millis(600));
+        let is_nothing: Judge = |error| panic!("it was done in the end: {error}");
+        let is_unknown = |error: &ClientError| assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        let is_undone = |error: &ClientError| assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+        let busy = || problem(503, "not-applied", true, 80);
+        let doubtful = || problem(504, "unknown", false, 80);
+        let refused = || problem(409, "not-applied", false, 80);
+        // The answers, the patience, how often a member is asked at least and at most, and what is told if it was not done.
+        let cases: Vec<(Vec<String>, Patience, [usize; 2], Judge)> = vec![
+            (vec![busy(), done()], until, [2, 2], is_nothing),
+            (vec![doubtful(), done()], until, [2, 2], is_nothing),
+            (vec![String::new(), done()], until, [2, 2], is_nothing),
+            (vec![refused(), done()], until, [1, 1], is_undone),
+            (vec![answer("200 OK", DONE), done()], until, [1, 1], is_unknown),
+            (vec![busy(), done()], Patience::Once(Duration::from_secs(5)), [1, 1], is_undone),
+            (vec![busy()], until, [2, 8], is_undone),
+            // That it was not done the last time does not undo the first.
+            (vec![doubtful(), busy()], until, [2, 8], is_unknown),
+        ];
+        for (answers, patience, tries, judge) in cases {
+            let member = Member::start(answers.clone()).await;
+            let client = Client::new(std::slice::from_ref(&member.url), patience, 1).expect("a URL");
+            let told = client.send::<wire::Deleted>(Request::new(Method::DELETE, "/v1/kv/a")).await;
+            let asked = member.asked.lock().expect("no test has failed").clone();
+            assert!((tries[0]..=tries[1]).contains(&asked.len()), "{answers:?}: asked {} times", asked.len());
+            assert!(!asked[0].1.is_empty() && asked.iter().all(|(_, key)| *key == asked[0].1), "{asked:?}");
+            let rests = asked.windows(2).map(|pair| pair[1].0 - pair[0].0);
+            for rest in rests {
+                assert!(rest >= Duration::from_millis(80), "{answers:?}: asked again after {rest:?}");
+            }
+            match told {
+                Ok(told) => assert!(answers.last() == Some(&done()), "{told:?}"),
+                Err(error) => judge(&error),
+            }
+        }
+    }
+}

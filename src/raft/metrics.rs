@@ -10,6 +10,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
+use super::read_barrier::RoundMetrics;
 use super::status::{RaftRole, RaftStatus};
 use crate::machine::Machine;
 use crate::types::MemberId;
@@ -166,7 +167,7 @@ pub(super) struct RaftMetrics {
     state_bytes: IntGauge,
     digest: IntGauge,
     forgotten_early: IntGauge,
-    pub(super) read_rounds: IntCounter,
+    pub(super) rounds: RoundMetrics,
     pub(super) reads: IntCounter,
     pub(super) forwarded: IntCounter,
     pub(super) digest_comparisons: IntCounter,
@@ -198,6 +199,10 @@ impl RaftMetrics {
         let membership_changes = Opts::new(
             "quorate_membership_changes_total",
             "Changes of the membership made by this member as the Raft leader.",
+        );
+        let calls = HistogramOpts::new(
+            "quorate_read_round_calls",
+            "Reads and signs of life that shared one round of this member.",
         );
         let members = Opts::new("quorate_members", "Members of the cluster by role.");
         let metrics = Self {
@@ -236,10 +241,13 @@ impl RaftMetrics {
                 "quorate_requests_forgotten_early",
                 "Requests forgotten before their time for want of room, since the cluster was founded.",
             )?,
-            read_rounds: IntCounter::new(
-                "quorate_read_rounds_total",
-                "Rounds in which this member made sure that a linearizable read is fresh.",
-            )?,
+            rounds: RoundMetrics {
+                rounds: IntCounter::new(
+                    "quorate_read_rounds_total",
+                    "Rounds in which this member made sure that a linearizable read is fresh.",
+                )?,
+                calls: Histogram::with_opts(calls.buckets(exponential_buckets(1.0, 4.0, 9)?))?,
+            },
             reads: IntCounter::new(
                 "quorate_linearizable_reads_total",
                 "Linearizable reads served by this member; many share a round.",
@@ -296,7 +304,8 @@ impl RaftMetrics {
             Box::new(self.state_bytes.clone()),
             Box::new(self.digest.clone()),
             Box::new(self.forgotten_early.clone()),
-            Box::new(self.read_rounds.clone()),
+            Box::new(self.rounds.rounds.clone()),
+            Box::new(self.rounds.calls.clone()),
             Box::new(self.reads.clone()),
             Box::new(self.forwarded.clone()),
             Box::new(self.digest_comparisons.clone()),

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use prometheus::IntCounter;
+use prometheus::{Histogram, IntCounter};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -40,6 +40,14 @@ pub(super) type Round = Box<dyn Fn(Vec<SessionId>) -> BoxFuture<'static, Found> 
 struct Waiting {
     sessions: Vec<SessionId>,
     answer: oneshot::Sender<Found>,
+}
+
+/// What is counted of the rounds.
+#[derive(Debug, Clone)]
+pub(super) struct RoundMetrics {
+    pub(super) rounds: IntCounter,
+    /// Calls that shared a round.
+    pub(super) calls: Histogram,
 }
 
 /// Where calls wait for the next round. Clones share the rounds.
@@ -77,7 +85,7 @@ impl Rounds {
 
 impl Idle {
     /// Runs one round after another while somebody waits.
-    pub(super) fn start(mut self, tasks: &Tasks, count: IntCounter, round: Round) {
+    pub(super) fn start(mut self, tasks: &Tasks, metrics: RoundMetrics, round: Round) {
         let stopping = tasks.stopping();
         let round = Arc::new(round);
         tasks.spawn("read rounds", Exit::Fatal, async move {
@@ -86,7 +94,9 @@ impl Idle {
                 while let Ok(another) = self.arriving.try_recv() {
                     sharing.push(another);
                 }
-                count.inc();
+                metrics.rounds.inc();
+                #[expect(clippy::cast_precision_loss, reason = "there are at most some thousands")]
+                metrics.calls.observe(sharing.len() as f64);
                 let sessions = sharing.iter().flat_map(|waiting| waiting.sessions.iter().copied()).collect();
                 let Some(found) = stopping.run_until_cancelled(round(sessions)).await else { return };
                 for Waiting { sessions, answer } in sharing {
@@ -107,14 +117,18 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
+    use prometheus::HistogramOpts;
     use tokio::time::sleep;
 
     use super::*;
 
     /// Rounds that take a second each and find the number of the round.
-    fn numbered(tasks: &Tasks) -> (Rounds, IntCounter) {
+    fn numbered(tasks: &Tasks) -> (Rounds, RoundMetrics) {
         let (rounds, idle) = Rounds::new();
-        let count = IntCounter::new("rounds", "rounds").unwrap();
+        let metrics = RoundMetrics {
+            rounds: IntCounter::new("rounds", "rounds").unwrap(),
+            calls: Histogram::with_opts(HistogramOpts::new("calls", "calls").buckets(vec![1.0, 9_999.0])).unwrap(),
+        };
         let number = Arc::new(AtomicU64::new(0));
         let round = move |sessions: Vec<SessionId>| -> BoxFuture<'static, Found> {
             let number = number.fetch_add(1, Ordering::Relaxed);
@@ -123,14 +137,14 @@ mod tests {
                 Ok(Fresh { index: LogIndex::new(number), ending: sessions })
             })
         };
-        idle.start(tasks, count.clone(), Box::new(round));
-        (rounds, count)
+        idle.start(tasks, metrics.clone(), Box::new(round));
+        (rounds, metrics)
     }
 
     #[tokio::test(start_paused = true)]
     async fn calls_that_come_during_a_round_share_the_next_one() {
         let (tasks, _failures) = Tasks::new();
-        let (rounds, count) = numbered(&tasks);
+        let (rounds, metrics) = numbered(&tasks);
         let deadline = Instant::now() + Duration::from_secs(10);
         let late = async {
             sleep(Duration::from_millis(500)).await;
@@ -141,7 +155,8 @@ mod tests {
         assert_eq!(early, Ok(Fresh { index: LogIndex::new(0), ending: Vec::new() }));
         let own = |number| Ok(Fresh { index: LogIndex::new(1), ending: vec![SessionId::new(number)] });
         assert_eq!(late, (0..10_000).map(own).collect::<Vec<_>>(), "each is told of its own sessions only");
-        assert_eq!(count.get(), 2);
+        assert_eq!(metrics.rounds.get(), 2);
+        assert_eq!((metrics.calls.get_sample_count(), metrics.calls.get_sample_sum()), (2, 10_001.0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -155,8 +155,8 @@ impl RaftHandle {
             failover,
             ails: AtomicBool::new(false),
         });
-        idle_confirmations.start(tasks, member.metrics.read_rounds.clone(), confirming::with_quorum(&member));
-        idle_questions.start(tasks, member.metrics.read_rounds.clone(), confirming::with_leader(&member));
+        idle_confirmations.start(tasks, member.metrics.rounds.clone(), confirming::with_quorum(&member));
+        idle_questions.start(tasks, member.metrics.rounds.clone(), confirming::with_leader(&member));
         let reception = Reception { member: Arc::downgrade(&member), identity: member.identity.subscribe() };
         member.network.open(Arc::new(reception), tasks);
         let running = Running {

@@ -1,8 +1,9 @@
 //! Elections: campaigns as calls and as streams, resignations, what an observer sees.
 
 use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
 
-use crate::fixture::{Events, Request, Service, contest};
+use crate::fixture::{Events, PATIENCE, Request, Service, contest};
 
 const ELECTION: &str = "/v1/elections/default/main";
 
@@ -133,6 +134,33 @@ async fn a_closed_stream_releases_at_once_if_it_asked_for_that_and_otherwise_lea
     service.send(campaign(&c, &json!({"waitMs": 300}))).await.expect(504);
     let seen = service.send(Request::get(ELECTION)).await.expect(200).json();
     assert_eq!((&seen["leaders"][0]["session"], &seen["transitions"]), (&json!(b), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_stream_breaks_while_it_waits_keeps_its_place_until_its_session_ends() {
+    let service = Service::start().await;
+    let [a, b, c] = [service.session(60_000).await, service.session(60_000).await, service.session(900).await];
+    service.send(campaign(&a, &json!({}))).await.expect(200);
+    for (session, release, ahead) in [(&b, false, 0), (&c, true, 1)] {
+        let mut events = stream(&service, session, &json!({"releaseOnDisconnect": release})).await;
+        assert_eq!(events.next().await.unwrap().data, json!({"ahead": ahead}));
+        drop(events);
+    }
+    let broken = Instant::now();
+    // Both go in one commit, so a session that is found alive was waiting just before.
+    loop {
+        let waiting = service.send(Request::get(ELECTION)).await.json()["waiting"].clone();
+        if service.send(Request::get(format!("/v1/sessions/{c}"))).await.status == 410 {
+            break;
+        }
+        assert_eq!(waiting, 2, "a place in the queue is given up before its session ends");
+        assert!(broken.elapsed() < PATIENCE, "a stream that broke keeps its session alive");
+    }
+    assert!(broken.elapsed() > Duration::from_millis(500), "it lived for {:?} only", broken.elapsed());
+    let seen = service.send(Request::get(ELECTION)).await.expect(200).json();
+    assert_eq!((&seen["waiting"], &seen["queue"][0]["session"]), (&json!(1), &json!(b)));
+    service.send(Request::delete(format!("/v1/sessions/{a}"))).await.expect(200);
+    assert_eq!(service.send(Request::get(ELECTION)).await.json()["leaders"][0]["session"], b);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,15 @@
 //! Locks, semaphores, and fencing tokens.
 
+use std::future::ready;
+
+use futures::{StreamExt, stream};
+use quorate::coordinator::Write;
+use quorate::machine::command::{ContestId, ContestKind, Metadata, NewClaim, Otherwise, Permits};
 use quorate::types::{SessionId, SessionName};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::fixture::{Request, Service, contest};
+use crate::fixture::{PATIENCE, Request, Service, contest};
 
 const LOCK: &str = "/v1/locks/default/disk";
 
@@ -66,6 +72,50 @@ async fn what_is_free_or_becomes_free_soon_is_granted_without_a_round_of_the_mem
 
 fn session_id(name: &str) -> SessionId {
     name.parse::<SessionName>().unwrap().session
+}
+
+/// Comes into the queue of the lock.
+async fn queue_up(service: &Service, session: SessionId) {
+    let contest =
+        ContestId { kind: ContestKind::Lock, namespace: "default".parse().unwrap(), name: "disk".parse().unwrap() };
+    let claim = NewClaim {
+        candidate: None,
+        priority: 0,
+        permits: Permits::All,
+        capacity: None,
+        otherwise: Otherwise::Wait,
+        metadata: Metadata::new(),
+    };
+    let write = Write { key: None, deadline: Instant::now() + PATIENCE };
+    service.coordinator.claim(contest, session, claim, write).await.unwrap();
+}
+
+/// Waiters of one lock, as the members are set unless somebody says otherwise.
+const WAITING: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_wait_for_one_lock_and_one_more_is_refused_until_there_is_room() {
+    let service = Service::start().await;
+    let holder = service.session(600_000).await;
+    service.send(acquire(&holder, &json!({}))).await.expect(200);
+    let sessions = stream::iter((0..=WAITING).map(|_| service.session(600_000)));
+    let sessions: Vec<_> = sessions.buffered(512).collect().await;
+    let (last, waiters) = sessions.split_last().unwrap();
+    // Without the look at the queue that a call takes before it is answered: it would count ten thousand others each time.
+    let claims = stream::iter(waiters.iter().map(|session| queue_up(&service, session_id(session)))).buffered(512);
+    claims.for_each(|()| ready(())).await;
+
+    let wait = |session: &str| service.send(acquire(session, &json!({"waitMs": 1})));
+    let full = wait(last).await.expect(429).json();
+    assert_eq!(full["type"], "https://quorate.io/problems/too-many");
+    assert_eq!((&full["outcome"], &full["retryable"]), (&json!("not-applied"), &json!(true)));
+    assert!(full["detail"].as_str().unwrap().contains("10000 claims wait for lock default/disk"), "{full}");
+    let again = wait(&waiters[7]).await.expect(504).json();
+    assert_eq!(again["current"]["ahead"], 7, "who waits already goes on waiting");
+    assert_eq!(service.send(Request::get(LOCK)).await.expect(200).json()["waiting"], WAITING);
+    service.send(release(&holder, &json!({}))).await.expect(200);
+    assert_eq!(wait(last).await.expect(504).json()["current"]["ahead"], WAITING - 1);
+    assert_eq!(service.send(Request::get(LOCK)).await.json()["holders"][0]["session"], json!(waiters[0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ mod fixture;
 mod health;
 mod keys;
 mod locks;
+mod metrics;
 mod openapi;
 mod sessions;
 mod watches;

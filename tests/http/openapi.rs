@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use quorate::api::problem::ProblemKind;
 
@@ -53,6 +53,45 @@ async fn every_call_documents_its_problem_and_every_reference_leads_somewhere() 
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_body_has_an_example_that_is_as_its_schema_says_and_those_of_requests_are_understood() {
+    let service = Service::start().await;
+    let document = service.send(Request::get("/openapi.json")).await.expect(200).json();
+    let mut judged = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap().values();
+            let bodies = std::iter::once(&operation["requestBody"]).chain(responses);
+            let contents = bodies.filter_map(|body| body["content"].as_object()).flatten();
+            for (form, content) in contents {
+                let example = &content["example"];
+                assert!(!example.is_null(), "{method} {path} has no example of {form}: {}", content["schema"]);
+                if form != "application/octet-stream" {
+                    require_fit(&document, &content["schema"], example);
+                }
+                judged += 1;
+            }
+            let request = &operation["requestBody"]["content"]["application/json"]["example"];
+            if !request.is_null() {
+                let path = path.replace("{namespace}", "default").replace("{name}", "shop");
+                let path = path.replace("{session}", "5d3c1a2b-17");
+                let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+                let answer = service.send(Request::new(method, path).json().body(&request.to_string())).await;
+                assert!(answer.status != 400, "{request} is refused: {}", answer.text());
+            }
+        }
+    }
+    assert!(judged > 40, "{judged} bodies");
+}
+
+/// An example must be what its schema describes.
+fn require_fit(document: &Value, schema: &Value, example: &Value) {
+    let whole = json!({"allOf": [schema], "components": document["components"]});
+    let errors: Vec<_> =
+        jsonschema::validator_for(&whole).unwrap().iter_errors(example).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{example} does not fit {schema}: {errors:?}");
 }
 
 #[test]

@@ -121,16 +121,31 @@ async fn a_retry_of_a_beginning_is_the_same_session() {
     service.send(create()).await.expect(410);
 }
 
+/// How long a call may wait for others' sessions to end.
+const STALL: Duration = Duration::from_millis(100);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_sessions_end_at_once_and_nobody_else_waits_for_them() {
     let service = Service::start().await;
     let created = (0..2000).map(|_| service.session(1000));
     let sessions: Vec<_> = stream::iter(created).buffered(256).collect().await;
     let deadline = Instant::now() + PATIENCE;
-    while !service.coordinator.state().sessions().is_empty() {
+    let (mut quiet, mut meanwhile) = (Duration::ZERO, Duration::ZERO);
+    loop {
+        let left = service.coordinator.state().sessions().len();
+        if left == 0 {
+            break;
+        }
+        let began = Instant::now();
         service.send(Request::put("/v1/kv/a", "meanwhile")).await.expect(200);
-        assert!(Instant::now() < deadline, "{} sessions live still", service.coordinator.state().sessions().len());
+        let longest = if left == sessions.len() { &mut quiet } else { &mut meanwhile };
+        *longest = began.elapsed().max(*longest);
+        assert!(Instant::now() < deadline, "{left} sessions live still");
     }
+    assert!(
+        meanwhile <= quiet + STALL,
+        "a write took {meanwhile:?} while sessions ended, and at most {quiet:?} before"
+    );
     service.send(Request::get(format!("/v1/sessions/{}", sessions[7]))).await.expect(410);
     // What is counted was seen in a watch, a moment after it was done.
     while service.count("quorate_sessions_ended_total") < 2000 {

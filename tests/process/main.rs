@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test may spawn as it likes")]
 
 mod candidates;
+mod client;
 mod clocks;
 mod commands;
 mod concepts;
@@ -16,6 +17,8 @@ mod kills;
 mod metrics;
 mod pauses;
 mod running;
+mod silence;
+mod streams;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]
 mod support;

@@ -22,6 +22,7 @@ pub struct Leader {
     pub since: Option<String>,
     /// Whether it is the member that answers.
     #[serde(rename = "self")]
+    #[schema(example = false)]
     pub this: bool,
 }
 
@@ -49,12 +50,14 @@ pub struct Cluster {
     pub members: Vec<Member>,
     pub quorum: Quorum,
     /// Whether no quorum confirmed this answer: all of it may be old.
+    #[schema(example = false)]
     pub stale: bool,
     /// Members that must not take part because of what is on their volumes; absent when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedMember>,
     /// Why the member that answers takes no part, and what to do; absent when it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "no majority of the voters can be reached")]
     pub waiting: Option<String>,
 }
 
@@ -65,6 +68,7 @@ pub struct RefusedMember {
     #[schema(example = "quorate-1")]
     pub name: String,
     /// What is wrong, and what to do.
+    #[schema(example = "its volume is that of another cluster: give it back its own, or an empty one")]
     pub reason: String,
 }
 
@@ -81,10 +85,13 @@ pub struct Member {
     pub role: MemberRole,
     pub state: MemberState,
     /// The last log index that it is known to have.
+    #[schema(example = 4711)]
     pub matched_index: Option<u64>,
     /// How many log entries it is behind.
+    #[schema(example = 0)]
     pub lag_entries: Option<u64>,
     /// How long its last answer took, in milliseconds.
+    #[schema(example = 12)]
     pub last_contact_ms: Option<u64>,
     /// Its release.
     #[schema(example = "0.1.0")]
@@ -147,7 +154,9 @@ pub struct Transferred {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaderEvent {
+    #[schema(example = 120)]
     pub revision: u64,
+    #[schema(example = 117)]
     pub prev_revision: u64,
     /// Absent when there is none.
     pub leader: Option<Leader>,
@@ -157,5 +166,6 @@ pub struct LeaderEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
+    #[schema(example = 120)]
     pub revision: u64,
 }

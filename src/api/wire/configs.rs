@@ -23,8 +23,10 @@ pub struct Config {
     pub updated_at: String,
     /// The version whose content this is, when it was rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 2)]
     pub rollback_of: Option<u64>,
     /// Whether a custom resource owns it, so that it cannot be written over HTTP.
+    #[schema(example = false)]
     pub managed: bool,
 }
 
@@ -41,6 +43,7 @@ pub struct PutConfig {
     pub history_limit: Option<u32>,
     /// Serve the content of this version while it is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 2)]
     pub rollback_to: Option<u64>,
 }
 
@@ -78,6 +81,7 @@ pub struct ConfigSummary {
     pub content_hash: String,
     #[schema(example = "2026-01-31T12:00:00.000Z")]
     pub updated_at: String,
+    #[schema(example = false)]
     pub managed: bool,
 }
 
@@ -94,7 +98,9 @@ pub struct ConfigList {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigEvent {
+    #[schema(example = 120)]
     pub revision: u64,
+    #[schema(example = 117)]
     pub prev_revision: u64,
     /// Absent when the config was deleted, or does not exist.
     pub config: Option<Config>,
@@ -113,6 +119,7 @@ pub struct Applied {
     pub ok: bool,
     /// Why not, at most 1024 bytes.
     #[serde(default)]
+    #[schema(example = "")]
     pub message: String,
 }
 
@@ -151,7 +158,9 @@ pub struct Consumer {
     pub client: Option<String>,
     #[schema(example = 2)]
     pub version: u64,
+    #[schema(example = false)]
     pub ok: bool,
+    #[schema(example = "unknown field logLevel")]
     pub message: String,
     #[schema(example = "2026-01-31T12:00:00.000Z")]
     pub at: String,

@@ -45,6 +45,7 @@ pub struct ElectionLeader {
     pub fencing_token: u64,
     #[schema(example = "2026-01-31T12:00:00.000Z")]
     pub since: String,
+    #[schema(example = json!({"zone": "a"}))]
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -58,6 +59,7 @@ pub struct Candidate {
     pub session: String,
     #[schema(example = 0)]
     pub priority: i32,
+    #[schema(example = json!({"zone": "a"}))]
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -100,9 +102,11 @@ pub struct Campaign {
     pub wait_ms: u64,
     /// Whether to resign at once when the stream is closed.
     #[serde(default)]
+    #[schema(example = false)]
     pub release_on_disconnect: bool,
     /// At most 4 KiB, unless the members are set otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"zone": "a"}))]
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -114,7 +118,9 @@ fn usual_wait() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ElectionEvent {
+    #[schema(example = 120)]
     pub revision: u64,
+    #[schema(example = 117)]
     pub prev_revision: u64,
     /// The leader that an election has got.
     #[serde(default, skip_serializing_if = "Option::is_none")]

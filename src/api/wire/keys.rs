@@ -31,6 +31,7 @@ pub struct KeyRange {
     #[schema(example = 120)]
     pub revision: u64,
     /// Whether more keys follow: ask again with `after` set to the last key.
+    #[schema(example = false)]
     pub more: bool,
 }
 
@@ -73,6 +74,7 @@ pub struct Transaction {
 /// not exist has 0 for every number, and no value.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"key": "jobs/7/state", "target": "version", "op": "=", "value": 4}))]
 pub struct Compare {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "jobs/7/state")]
@@ -125,17 +127,22 @@ pub enum CompareValue {
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Operation {
     Get {
+        #[schema(example = "jobs/7/state")]
         key: String,
     },
     Put {
+        #[schema(example = "jobs/7/state")]
         key: String,
         /// The bytes, in base64.
+        #[schema(example = "cnVubmluZw==")]
         value: String,
         /// The session that the key ends with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(example = "5d3c1a2b-17")]
         session: Option<String>,
     },
     Delete {
+        #[schema(example = "jobs/7/state")]
         key: String,
     },
 }
@@ -170,9 +177,12 @@ pub enum OperationResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyEvent {
+    #[schema(example = 120)]
     pub revision: u64,
     /// The revision of the event before this one in this watch.
+    #[schema(example = 117)]
     pub prev_revision: u64,
+    #[schema(example = "jobs/7/state")]
     pub key: String,
     /// Absent for a deleted key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,8 +193,10 @@ pub struct KeyEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeySnapshot {
+    #[schema(example = 120)]
     pub revision: u64,
     pub kvs: Vec<KeyValue>,
     /// Whether the snapshot goes on in the next event.
+    #[schema(example = false)]
     pub more: bool,
 }

@@ -35,6 +35,7 @@ pub struct LockHolder {
     pub mode: LockMode,
     /// How many permits of a semaphore it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1)]
     pub permits: Option<u32>,
 }
 
@@ -49,6 +50,7 @@ pub struct LockWaiter {
     pub mode: LockMode,
     /// How many permits of a semaphore it wants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 1)]
     pub permits: Option<u32>,
 }
 
@@ -66,6 +68,7 @@ pub enum LockMode {
 /// What is wanted of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"session": "5d3c1a2b-17", "waitMs": 30000, "mode": "exclusive"}))]
 pub struct Acquire {
     #[schema(example = "5d3c1a2b-17")]
     pub session: String,

@@ -19,6 +19,7 @@ pub struct CreateSession {
     pub client: Option<String>,
     /// At most 4 KiB, unless the members are set otherwise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(example = json!({"zone": "a"}))]
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -103,6 +104,7 @@ pub struct Session {
     pub ttl_ms: u64,
     #[schema(example = "pod-a")]
     pub client: Option<String>,
+    #[schema(example = json!({"zone": "a"}))]
     pub metadata: BTreeMap<String, String>,
     #[schema(example = "2026-01-31T12:00:00.000Z")]
     pub created_at: String,
