@@ -25,7 +25,8 @@ NAME ?= quorate
 IN_KUBERNETES = cargo test --locked --config 'target."cfg(all())".runner = ["tests/kube/run", "$(1)"]' --test kube -- --nocapture
 
 # Programs that the tests need, each with the Debian package that has it, and the packages of those that are missing.
-PROGRAMS := promtool=prometheus faketime=faketime containerd=containerd runc=runc iptables=iptables ip=iproute2 conntrack=conntrack openssl=openssl java=default-jdk-headless
+FOR_CLUSTERS := containerd=containerd runc=runc iptables=iptables ip=iproute2 conntrack=conntrack openssl=openssl
+PROGRAMS := promtool=prometheus faketime=faketime java=default-jdk-headless $(FOR_CLUSTERS)
 MISSING = $(foreach pair,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst =, ,$(pair)))),,$(lastword $(subst =, ,$(pair))))) \
 	$(if $(wildcard /usr/lib/cni/bridge),,containernetworking-plugins) \
 	$(if $(shell python3 -c 'import ensurepip' && echo there),,python3-venv)
@@ -105,8 +106,10 @@ bench: build ## Measure commits, locks, elections, keep-alives and fail-overs be
 kube: image ## Break nodes, pods and the API server of a real Kubernetes under members in pods
 	$(MAKE) --jobs=2 kube-nodes kube-api
 
+# Most tests wait most of the time, each for its turn with the nodes or for its API server: so there are more at a time than
+# processors.
 kube-nodes:
-	$(call IN_KUBERNETES,3) --skip api:: --skip release:: --skip faults::random
+	$(call IN_KUBERNETES,3) --test-threads=12 --skip api:: --skip clusters:: --skip release:: --skip faults::random
 
 # At full effort the API server is away for ten minutes, in a cluster of its own.
 kube-faults: image ## Draw faults at random, one after the other and two at a time (QUORATE_FAULT_SEED=N)
@@ -122,10 +125,11 @@ kube-outage: ## Take the API server away for ten minutes (QUORATE_OUTAGE=SECONDS
 kube-release: image ## Install, change and remove the chart on a real Kubernetes, as the README says
 	$(call IN_KUBERNETES,3) release::
 
-kube-api: ## Run the tests that need only the API server, without nodes
-	$(call IN_KUBERNETES,0) api::
+kube-api: ## Run the tests that need only the API server, without nodes, and those of clusters themselves
+	$(call IN_KUBERNETES,0) --test-threads=8 api:: clusters::
 
-kube-up: image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)
+kube-up: PROGRAMS := $(FOR_CLUSTERS)
+kube-up: tools image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)
 	$(CLUSTER) up $(NAME) 3 target/image/quorate.tar
 	@$(CLUSTER) help $(NAME)
 

@@ -157,6 +157,18 @@ fn the_operator_alone_says_how_many_pods_there_are() {
 }
 
 #[test]
+fn one_member_at_a_time_may_be_evicted_and_whoever_is_not_ready_always() {
+    for arguments in CASES {
+        let objects = objects(arguments);
+        let budgets: Vec<_> = objects.values().filter(|object| object["kind"] == "PodDisruptionBudget").collect();
+        assert_eq!(budgets.len(), 1, "{arguments:?}");
+        let spec = &budgets[0]["spec"];
+        assert_eq!((&spec["maxUnavailable"], &spec["minAvailable"]), (&1.into(), &Value::Null));
+        assert_eq!(spec["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+    }
+}
+
+#[test]
 fn every_pod_is_restricted_and_mounts_a_token_only_to_use_it() {
     for arguments in CASES {
         for (object, content) in objects(arguments) {

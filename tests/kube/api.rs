@@ -1,12 +1,17 @@
 //! Mechanisms of the API server that Quorate's custom resources stand on, and the resources themselves. They need no node:
 //! `make kube-api`.
 
+mod alone;
 mod chart;
 mod crds;
 pub mod elected;
 mod elections;
+mod evidence;
 mod fixture;
+mod founding;
 mod hostile;
+mod look;
+mod marks;
 mod operated;
 mod operator;
 mod outages;

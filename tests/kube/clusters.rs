@@ -1,11 +1,11 @@
 //! The clusters of `cluster/` themselves: several run side by side, and one that has ended leaves nothing behind.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
-use crate::ALONE;
 use crate::command::output;
 use crate::pods::WAITING;
 
@@ -51,7 +51,6 @@ impl Drop for Cluster {
 
 #[test]
 fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
-    let _alone = ALONE.blocking_lock();
     let before = machine();
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| Cluster::up("second"));
@@ -69,6 +68,7 @@ fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
 
     let names = [first.name.clone(), second.name.clone()];
     assert!(names.iter().all(|name| traces(name).len() > 10), "a cluster has processes and control groups");
+    assert_is_used_from_outside(&second);
     let namespaces: BTreeSet<_> = [first.init(), second.init()].into_iter().flat_map(namespaces_below).collect();
     assert!(namespaces.len() > 10, "a cluster, its node and its pods have namespaces of their own: {namespaces:?}");
     drop((first, second));
@@ -77,6 +77,47 @@ fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
     for name in names {
         assert_eq!(traces(&name), Vec::<String>::new());
     }
+}
+
+/// `tests/kube/run` with a cluster that is there already: it runs what can run in it, and says what cannot.
+fn assert_is_used_from_outside(cluster: &Cluster) {
+    let run = |test: &str| -> Output {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/run"));
+        command.args(["0", std::env::current_exe().unwrap().to_str().unwrap(), "--nocapture", test]);
+        command.env("QUORATE_TEST_KUBECONFIG", cluster.kubeconfig()).output().unwrap()
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let used = run("api::a_status_of_an_older_leadership_is_refused");
+    let said = text(&used.stdout);
+    assert!(used.status.success() && said.contains("1 passed"), "{said}{}", text(&used.stderr));
+    for part in ["clusters::", "pods::", "faults::", "release::"] {
+        assert!(said.lines().any(|line| line.starts_with("not run: ") && line.contains(part)), "{part}: {said}");
+        let nothing = run(part);
+        assert!(!nothing.status.success(), "a run of nothing has passed: {}", text(&nothing.stdout));
+        let why = text(&nothing.stderr);
+        assert!(why.contains("nothing of this can run in the cluster of QUORATE_TEST_KUBECONFIG"), "{why}");
+    }
+}
+
+#[test]
+fn without_root_a_cluster_says_why_it_is_not_started_and_what_to_use_instead() {
+    // Nobody else may be able to read this repository.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    for file in ["cluster", "common.sh"] {
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube/cluster").join(file), folder.path().join(file))
+            .unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65532", "--regid=65532", "--clear-groups"]).arg(folder.path().join("cluster"));
+    let refused = command.args(["up", "nobodys", "1"]).output().unwrap();
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    assert_eq!(
+        why,
+        "cluster nobodys: it needs root, for namespaces and mounts; without, use QUORATE_TEST_KUBECONFIG=FILE with a cluster \
+         that you have\n"
+    );
 }
 
 /// Folders that container runtimes and kubelets like to use.
@@ -94,24 +135,39 @@ const FOLDERS: [&str; 11] = [
     "/var/log/pods",
 ];
 
-/// What of this machine a cluster could change: mounts, network devices, rules of the packet filter, folders.
+/// What of this machine a cluster could change: folders, mounts, control groups, network devices, and the packet filter.
 fn machine() -> Vec<String> {
-    let folders = FOLDERS.into_iter().filter(|folder| Path::new(folder).exists()).collect();
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let links = output(Command::new("ip").args(["-brief", "link"]));
-    let rules = output(&mut Command::new("iptables-save"));
-    let is_rule = |line: &&str| line.starts_with("-A");
-    [folders, mounts.lines().collect(), links.lines().collect(), rules.lines().filter(is_rule).collect::<Vec<_>>()]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
+    let folders = FOLDERS.into_iter().filter(|folder| Path::new(folder).exists()).map(str::to_owned).collect();
+    let mounts = lines(&fs::read_to_string("/proc/self/mounts").unwrap());
+    let groups =
+        lines(&output(Command::new("find").arg("/sys/fs/cgroup").args(NO_CLUSTERS).args(["-type", "d", "-print"])));
+    let links = lines(&output(Command::new("ip").args(["-brief", "link"])));
+    let filter = output(&mut Command::new("iptables-save"));
+    // Chains and rules. Behind a chain stands what it has counted.
+    let is_rule = |line: &&str| line.starts_with('-') || line.starts_with(':') || line.starts_with('*');
+    let rule = |line: &str| line.split_once(" [").map_or(line, |(rule, _)| rule).to_owned();
+    let rules = filter.lines().filter(is_rule).map(rule).collect();
+    [folders, mounts, groups.into_iter().filter(|group| !is_others(group)).collect(), links, rules].concat()
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Lets `find` pass over what is in control groups of clusters: others come and go beside the test, and `traces` finds its own.
+const NO_CLUSTERS: [&str; 4] = ["-name", "quorate-kube-*", "-prune", "-o"];
+
+/// Control groups of services and logins, where systemd runs, come and go as well.
+fn is_others(group: &str) -> bool {
+    ["/system.slice/", "/user.slice/"].iter().any(|part| group.contains(part))
 }
 
 /// Processes, control groups and files, outside of its own folder, that bear a cluster's name.
 fn traces(name: &str) -> Vec<String> {
     let commands = processes().into_iter().filter_map(|process| fs::read_to_string(process.join("cmdline")).ok());
-    let groups = output(Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{name}*")]));
+    let of_cluster = ["-name", &format!("*{name}*"), "-print"];
+    let groups =
+        output(Command::new("find").arg("/sys/fs/cgroup").args(of_cluster).arg("-o").args(NO_CLUSTERS).arg("-false"));
     let files = FOLDERS.into_iter().filter(|folder| Path::new(folder).exists());
     let files: String =
         files.map(|folder| output(Command::new("find").args([folder, "-name", &format!("*{name}*")]))).collect();

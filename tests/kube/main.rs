@@ -24,11 +24,15 @@ mod serving;
 mod support;
 mod trial;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Whoever uses nodes is alone with them: the next test may cut their power, or stop the API server.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Whoever breaks nodes is alone with them, and whoever needs them as they are is beside others who do.
+static NODES: RwLock<()> = RwLock::const_new(());
 
-async fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().await
+async fn alone() -> RwLockWriteGuard<'static, ()> {
+    NODES.write().await
+}
+
+async fn beside_others() -> RwLockReadGuard<'static, ()> {
+    NODES.read().await
 }

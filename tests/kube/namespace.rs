@@ -75,6 +75,8 @@ impl Namespace {
         let objects = [
             "get nodes,pods,persistentvolumeclaims --output=wide",
             "get events --sort-by=.lastTimestamp",
+            "get quorateclusters,replicatedconfigs,leaderelections --output=wide",
+            "describe quorateclusters,replicatedconfigs,leaderelections",
             "describe pods",
         ];
         let questions = objects.map(str::to_owned).into_iter().chain(logs);

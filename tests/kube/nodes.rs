@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use tokio::sync::MutexGuard;
+use tokio::sync::RwLockWriteGuard;
 
 use crate::command::output;
 use crate::{alone, kubectl};
@@ -17,7 +17,7 @@ const SIZE: usize = 3;
 /// The cluster's nodes, which one test at a time may break.
 pub struct Nodes {
     cluster: String,
-    _alone: MutexGuard<'static, ()>,
+    _alone: RwLockWriteGuard<'static, ()>,
 }
 
 impl Nodes {

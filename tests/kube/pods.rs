@@ -1,6 +1,6 @@
 //! Pods on the nodes: what any other test with members in pods stands on.
 
-use crate::alone;
+use crate::beside_others;
 use crate::namespace::Namespace;
 
 /// Three restricted pods that wait, one on each node if they can.
@@ -29,7 +29,7 @@ spec:
 
 #[tokio::test]
 async fn restricted_pods_run_on_every_node_and_tell_what_they_do() {
-    let _alone = alone().await;
+    let _whole = beside_others().await;
     let namespace = Namespace::for_pods("pods").await;
     namespace.apply(WAITING).await.unwrap();
     namespace.wait("statefulset/waiting", "jsonpath={.status.readyReplicas}=3", 60).await;
@@ -42,7 +42,7 @@ async fn restricted_pods_run_on_every_node_and_tell_what_they_do() {
 
 #[tokio::test]
 async fn a_pod_that_is_not_restricted_is_refused() {
-    let _alone = alone().await;
+    let _whole = beside_others().await;
     let namespace = Namespace::for_pods("pods").await;
     let refusal =
         namespace.kubectl(&["run", "root", "--image=quorate.test/pause:1", "--privileged"]).await.unwrap_err();

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::alone;
+use crate::beside_others;
 use crate::members::{Members, PATIENCE, SIZE, name};
 
 #[tokio::test]
 async fn members_in_restricted_pods_elect_replicate_and_serve_by_names_alone() {
-    let _alone = alone().await;
+    let _whole = beside_others().await;
     let members = Members::running().await;
     let exec = async |member: usize, arguments: &str| {
         let command: Vec<_> = ["quorate"].into_iter().chain(arguments.split(' ')).collect();
@@ -36,7 +36,7 @@ async fn members_in_restricted_pods_elect_replicate_and_serve_by_names_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_pods_with_a_sidecar_one_leads_and_when_it_goes_the_other() {
-    let _alone = alone().await;
+    let _whole = beside_others().await;
     let members = Members::running().await;
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/kubernetes/sidecar.yaml");
     members.namespace.apply(&fs::read_to_string(example).unwrap()).await.unwrap();

@@ -250,7 +250,7 @@ impl Controller<'_> {
         self.replication.observe(&state, &self.coordinator.status());
         let writer =
             Writer { cluster: cluster.clone(), leadership: self.leadership, now: self.coordinator.time_of_day() };
-        let (mut offers, mut foreign, mut invalid) = (Vec::new(), Vec::new(), BTreeMap::<Kind, usize>::new());
+        let (mut offers, mut foreign, mut invalid) = (Vec::new(), Vec::new(), Vec::new());
         let (own, troubles) = (self.own_key(), self.troubles());
         // First, because it is one, and says how the rest is.
         if let (Some(seen), Some(view)) = (self.index.clusters.get(&own), view) {
@@ -258,17 +258,27 @@ impl Controller<'_> {
             offers.extend(self.offer(Kind::Cluster, &own, seen, status, &cluster, &mut foreign));
         }
         for (key, seen) in self.ours(self.index.configs.iter()) {
-            *invalid.entry(Kind::Config).or_default() += usize::from(seen.wanted.is_err());
+            invalid.extend(seen.wanted.is_err().then_some((Kind::Config, key)));
             let status =
                 config_id(key).and_then(|id| writer.of_config(&id, seen, &state, &self.replication, &self.refusals));
             offers.extend(self.offer(Kind::Config, key, seen, status, &cluster, &mut foreign));
         }
         for (key, seen) in self.ours(self.index.elections.iter()) {
-            *invalid.entry(Kind::Election).or_default() += usize::from(seen.wanted.is_err());
+            invalid.extend(seen.wanted.is_err().then_some((Kind::Election, key)));
             let status = election_id(key)
                 .and_then(|id| writer.of_election(&id, seen, &state, &self.refusals, &self.marking.marked(key)));
             offers.extend(self.offer(Kind::Election, key, seen, status, &cluster, &mut foreign));
         }
+        let invalid_of = |kind: Kind| invalid.iter().filter(|(of, _)| *of == kind).count();
+        for kind in Kind::ALL {
+            self.metrics.watching(kind, self.index.is_seen(kind));
+            self.metrics.invalid(kind, invalid_of(kind));
+        }
+        // Why stands in their statuses, which say no more of it than a log may.
+        let invalid = invalid
+            .iter()
+            .map(|(kind, key)| format!("{} {key} is not valid: see its condition Accepted", kind.plural()));
+        let wrong = troubles.into_iter().chain(foreign).chain(invalid).collect();
         for Offer { target, uid, status } in offers {
             if self.may_write(&target, now) {
                 self.before.insert(target.clone(), self.index.status_of(target.kind, &target.key));
@@ -276,11 +286,7 @@ impl Controller<'_> {
             }
         }
         self.scale(now);
-        for kind in Kind::ALL {
-            self.metrics.watching(kind, self.index.is_seen(kind));
-            self.metrics.invalid(kind, invalid.get(&kind).copied().unwrap_or_default());
-        }
-        self.say(troubles.into_iter().chain(foreign).collect());
+        self.say(wrong);
     }
 
     /// A status that is to be written, unless another cluster writes it.

@@ -186,6 +186,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn who_should_lead_is_called_like_a_pod_of_a_stateful_set() {
+        let prefer = |name: &str| json!({ "spec": { "preferredLeader": name } });
+        for good in ["quorate-0", "q-10", "a-1-2", "my-quorate-1", &format!("{}-0", "a".repeat(61))] {
+            assert_valid::<QuorateCluster>(&prefer(good), None);
+        }
+        for bad in ["quorate", "quorate-", "-0", "0", "1a-0", "a--", "a.b-0", "A-0", "a-0x", "a-0 ", "a_b-0", "ä-0"] {
+            assert_refused::<QuorateCluster>(&prefer(bad), None, "it must be the name of a member, such as quorate-1");
+        }
+    }
+
+    #[test]
     fn a_quorate_cluster_is_named_like_a_stateful_set_and_its_services() {
         let named = |name: &str| json!({ "metadata": { "name": name } });
         for good in ["q", "quorate", "a-1", &"a".repeat(52)] {

@@ -3,16 +3,16 @@
 use std::fs;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::assert_refused;
-use super::fixture::{Changing, Resources, apply_crds, apply_crds_as, kubeconfig};
-use crate::kubectl::{self, kubectl, kubectl_with_input};
+use super::fixture::{Applying, Resources, apply_crds, apply_crds_as, kubeconfig};
+use crate::kubectl::{self, kubectl};
 use crate::namespace::Namespace;
 
 /// Asks again until the answer is right; the API server takes up a new CRD a moment after it has taken it.
-async fn eventually(what: &str, holds: impl AsyncFn() -> Result<(), String>) {
+pub async fn eventually(what: &str, holds: impl AsyncFn() -> Result<(), String>) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while let Err(why) = holds().await {
         assert!(Instant::now() < deadline, "{what}: {why}");
@@ -21,7 +21,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> Result<(), String>) {
 }
 
 #[track_caller]
-fn assert_line(text: &str, words: &[&str]) {
+pub fn assert_line(text: &str, words: &[&str]) {
     let line = |line: &str| line.split_whitespace().collect::<Vec<_>>() == words;
     assert!(text.lines().any(line), "{words:?} in {text}");
 }
@@ -90,7 +90,7 @@ async fn kubectl_explain_tells_what_each_field_is_for() {
 
 #[tokio::test]
 async fn what_is_applied_twice_is_unchanged() {
-    let _changing = Changing::served().await;
+    let _applying = Applying::served().await;
     let again = apply_crds().await.unwrap();
     assert_eq!(
         again,
@@ -98,53 +98,16 @@ async fn what_is_applied_twice_is_unchanged() {
     );
 }
 
-#[tokio::test]
-async fn a_crd_of_an_older_release_is_replaced_by_this_one_and_its_resources_stay() {
-    let _changing = Changing::served().await;
-    let namespace = Namespace::fresh("upgrade").await;
-    replace_by_an_older_one().await;
-    let declare = async |name: &str, spec: &str| {
-        let head = format!("apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata: {{name: {name}}}");
-        namespace.apply(&format!("{head}\nspec: {spec}\n")).await
-    };
-    eventually("the older CRD is served", async || declare("old", "{cluster: Not a label}").await.map(drop)).await;
-    assert_refused(declare("new", "{sessionTtl: 10s}").await, "field not declared in schema");
-
-    let applied = apply_crds().await.unwrap();
-    assert_line(&applied, &["leaderelections.quorate.io:", "changed"]);
-    assert_line(&applied, &["quorateclusters.quorate.io:", "unchanged"]);
-    eventually("the new CRD is served", async || declare("new", "{sessionTtl: 10s}").await.map(drop)).await;
-    assert_refused(declare("other", "{cluster: Not a label}").await, "it must be a DNS label");
-    declare("old", "{cluster: Not a label, seats: 3}")
-        .await
-        .expect("what was let in once can still be changed elsewhere");
-
-    let crd = kubectl::get(&["crd", "leaderelections.quorate.io"]).await.unwrap();
-    let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap();
-    assert!(columns.iter().all(|column| column["name"] != "Old"), "nothing of the older one is left: {columns:?}");
-    assert_eq!(crd["spec"]["names"]["categories"], json!(["quorate"]));
-}
-
-/// As a client of another name has created it, with a column that is gone, without a field and without rules.
-async fn replace_by_an_older_one() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/leaderelections.yaml");
-    let created = kubectl(&["create", "--dry-run=client", "--output=json", "--filename", folder]).await.unwrap();
-    let mut crd: Value = serde_json::from_str(&created).unwrap();
-    crd["metadata"]["annotations"]["quorate.io/release"] = "0.0.9".into();
-    crd["spec"]["names"]["categories"] = json!(["old"]);
-    let version = &mut crd["spec"]["versions"][0];
-    version["additionalPrinterColumns"] = json!([{ "name": "Old", "type": "integer", "jsonPath": ".spec.seats" }]);
-    let spec = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
-    spec.as_object_mut().unwrap().remove("sessionTtl").expect("it is a field of this release");
-    spec["cluster"].as_object_mut().unwrap().remove("x-kubernetes-validations").expect("it has rules in this release");
-    kubectl_with_input(&["replace", "--filename=-"], &crd.to_string()).await.unwrap();
+/// Makes a CRD one of another release, as far as its annotation says.
+async fn annotate_release(release: &str) {
+    let annotation = format!("quorate.io/release={release}");
+    kubectl(&["annotate", "crd", "leaderelections.quorate.io", "--overwrite", &annotation]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_crd_of_a_newer_release_is_left_as_it_is() {
-    let _changing = Changing::served().await;
-    let annotate = ["annotate", "crd", "leaderelections.quorate.io", "--overwrite", "quorate.io/release=99.0.0"];
-    kubectl(&annotate).await.unwrap();
+    let _applying = Applying::served().await;
+    annotate_release("99.0.0").await;
     let applied = apply_crds().await.unwrap();
     let expected = "leaderelections.quorate.io: left as it is: it is of release 99.0.0, and this is 0.1.0\n";
     assert!(applied.starts_with(expected), "{applied}");
@@ -154,7 +117,7 @@ async fn a_crd_of_a_newer_release_is_left_as_it_is() {
 
 #[tokio::test]
 async fn who_applies_them_needs_three_verbs_for_their_names_only() {
-    let _changing = Changing::served().await;
+    let _applying = Applying::served().await;
     let namespace = Namespace::fresh("applier").await;
     let user = format!("system:serviceaccount:{}:applier", namespace.name);
     let mut config: Value =
@@ -182,7 +145,7 @@ async fn who_applies_them_needs_three_verbs_for_their_names_only() {
          subjects: [{{kind: ServiceAccount, name: applier, namespace: {name}}}]\n"
     );
     kubectl::apply(&role).await.unwrap();
-    replace_by_an_older_one().await;
+    annotate_release("0.0.9").await;
     eventually("the role is known", async || match apply_crds_as(path).await {
         Ok(applied) if applied.starts_with("leaderelections.quorate.io: changed") => Ok(()),
         Ok(applied) | Err(applied) => Err(applied),

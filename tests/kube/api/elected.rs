@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
 use kube::api::Api;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{Config, Event, watcher};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::operated::{Operated, own_kubeconfig};
+use super::look::client;
+use super::operated::Operated;
 use crate::support::trio::wait_for;
 
 /// The label that elections set when they do not say which.
@@ -72,9 +71,10 @@ impl Operated {
 
     /// The pods that bear the label.
     pub async fn labelled(&self) -> Vec<String> {
-        let arguments = ["get", "pods", "--selector", LABEL, "--output=jsonpath={.items[*].metadata.name}"];
-        let names = self.resources.namespace.kubectl(&arguments).await.unwrap();
-        names.split_whitespace().map(str::to_owned).collect()
+        let pods = self.look.at("pods").await;
+        let pods = pods["items"].as_array().expect("pods can be read").iter();
+        let labelled = pods.filter(|pod| pod["metadata"]["labels"].get(LABEL).is_some());
+        labelled.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
     }
 
     pub async fn wait_until_labelled(&self, expected: &[&str]) {
@@ -99,9 +99,7 @@ pub struct Sight {
 
 /// The pods of a namespace.
 pub async fn pods(namespace: &str) -> Api<Pod> {
-    let kubeconfig = Kubeconfig::read_from(own_kubeconfig()).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Api::namespaced(Client::try_from(config).unwrap(), namespace)
+    Api::namespaced(client().await, namespace)
 }
 
 impl Sight {

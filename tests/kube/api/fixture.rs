@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use tokio::process::Command;
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, MutexGuard, OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::kubectl;
 use crate::namespace::Namespace;
@@ -95,11 +95,35 @@ impl Changing {
 
 impl Drop for Changing {
     fn drop(&mut self) {
-        let mut command = kubectl::command();
-        command.args(["annotate", "crd", "leaderelections.quorate.io", "--overwrite", "quorate.io/release=0.0.0"]);
-        drop(command.output().unwrap());
-        drop(quorate(&kubeconfig(), &["crds", "apply"]).as_std_mut().output().unwrap());
+        restore();
     }
+}
+
+/// The CRDs for a test that applies them once more, and changes no more of them than an annotation: others use them meanwhile.
+pub struct Applying {
+    _unchanged: RwLockReadGuard<'static, ()>,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Applying {
+    pub async fn served() -> Self {
+        static ONE: Mutex<()> = Mutex::const_new(());
+        Self { _unchanged: unchanged().await, _one: ONE.lock().await }
+    }
+}
+
+impl Drop for Applying {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Makes the CRDs those of this release, whatever they are.
+fn restore() {
+    let mut command = kubectl::command();
+    command.args(["annotate", "crd", "leaderelections.quorate.io", "--overwrite", "quorate.io/release=0.0.0"]);
+    drop(command.output().unwrap());
+    drop(quorate(&kubeconfig(), &["crds", "apply"]).as_std_mut().output().unwrap());
 }
 
 /// `quorate crds apply`: what it printed, or why it was refused.

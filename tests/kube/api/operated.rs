@@ -9,13 +9,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
 use super::fixture::Resources;
+use super::look::Look;
 use crate::support::trio::{SIZE, Trio, name};
 
-/// Clusters at a time: there are few processors.
-static ROOM: Semaphore = Semaphore::const_new(2);
+/// Clusters at a time: most wait most of the time, but there are few processors.
+const CLUSTERS: u32 = 4;
+static ROOM: Semaphore = Semaphore::const_new(CLUSTERS as usize);
 
 /// How long the operator may take for anything, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Operated {
     pub resources: Resources,
@@ -23,6 +25,7 @@ pub struct Operated {
     kubeconfig: PathBuf,
     /// The name by which resources ask for this cluster.
     pub cluster: String,
+    pub look: Look,
     _room: SemaphorePermit<'static>,
 }
 
@@ -39,17 +42,16 @@ impl Operated {
         Self::prepared_with(Resources::served().await).await
     }
 
-    /// A cluster that runs, and nobody else writes anything that is Quorate's.
-    pub async fn running_alone() -> Self {
-        let mut operated = Self::prepared_with(Resources::alone().await).await;
-        operated.start_all().await;
-        operated
+    /// The same, while nobody else has anything that is Quorate's.
+    pub async fn prepared_alone() -> Self {
+        Self::prepared_with(Resources::alone().await).await
     }
 
     async fn prepared_with(resources: Resources) -> Self {
         let room = ROOM.acquire().await.unwrap();
         let cluster = resources.namespace.name.clone();
-        let operated = Self { trio: Trio::new(), kubeconfig: own_kubeconfig(), cluster, resources, _room: room };
+        let look = Look::into(&cluster).await;
+        let operated = Self { trio: Trio::new(), kubeconfig: own_kubeconfig(), cluster, look, resources, _room: room };
         operated.apply("QuorateCluster", "quorate", "voters: 3").await.unwrap();
         operated
     }
@@ -105,7 +107,7 @@ impl Operated {
     pub async fn wait_until(&self, object: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let present = self.resources.namespace.get(object).await.unwrap_or_default();
+            let present = self.look.at(object).await;
             if is_so(&present) {
                 return present;
             }
@@ -113,7 +115,7 @@ impl Operated {
                 let logs: Vec<_> = (0..SIZE).map(|member| self.trio.log(member)).collect();
                 panic!("{object} is not {what} after {PATIENCE:?}: {present:#}\n{}", logs.join("\n---\n"));
             }
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 

@@ -1,4 +1,5 @@
-//! What is wrong with the API server costs the data plane nothing, is told at once, and is made up for when it is over.
+//! What is wrong with the API server costs the data plane nothing, is told at once, and is made up for when it is over: a test for
+//! each that it may be. With CRDs of an older release: see `alone.rs`.
 
 use std::time::Duration;
 
@@ -14,15 +15,36 @@ use crate::support::trio::{SIZE, wait_for};
 /// less than anything that waits for the API server.
 const SOON: Duration = Duration::from_secs(2);
 
-struct Weather {
-    cluster: Operated,
+/// A cluster whose API server may be anything.
+pub struct Weather {
+    pub cluster: Operated,
     proxy: Proxy,
 }
+
+/// How a fault is told: as what its requests are counted, and in which words it is logged.
+struct Told {
+    reason: &'static str,
+    log: &'static str,
+}
+
+/// What is logged when not even a status can be written.
+const NOTHING_WRITTEN: &str = "nothing can be written; it is tried again";
 
 impl Weather {
     async fn fine() -> Self {
         let proxy = Proxy::start().await;
-        let mut cluster = Operated::prepared().await.with_kubeconfig(proxy.kubeconfig());
+        let cluster = Operated::prepared().await.with_kubeconfig(proxy.kubeconfig());
+        Self::of(cluster, proxy).await
+    }
+
+    /// The same, with the CRDs for itself.
+    pub async fn fine_alone() -> Self {
+        let proxy = Proxy::start().await;
+        let cluster = Operated::prepared_alone().await.with_kubeconfig(proxy.kubeconfig());
+        Self::of(cluster, proxy).await
+    }
+
+    async fn of(mut cluster: Operated, proxy: Proxy) -> Self {
         cluster.start_all().await;
         cluster.apply_text("before", "old").await;
         cluster.wait_until_served("before", Some("old")).await;
@@ -32,23 +54,28 @@ impl Weather {
     }
 
     /// Requests of the operator that failed for that reason, on all members.
-    async fn errors(&self, reason: &str) -> f64 {
+    pub async fn errors(&self, reason: &str) -> f64 {
+        self.sum("quorate_kubernetes_errors_total", &format!("reason=\"{reason}\"")).await
+    }
+
+    /// What a metric comes to on all members, in the series with that label.
+    async fn sum(&self, metric: &str, label: &str) -> f64 {
         let mut sum = 0.0;
         for member in 0..SIZE {
             let metrics = self.cluster.trio.metrics(member).await;
-            let counters = metrics.lines().filter(|line| line.starts_with("quorate_kubernetes_errors_total"));
-            let counters = counters.filter(|line| line.contains(&format!("reason=\"{reason}\"")));
-            sum += counters.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum::<f64>();
+            let series = metrics.lines().filter(|line| line.starts_with(metric) && line.contains(label));
+            sum += series.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum::<f64>();
         }
         sum
     }
 
-    async fn is_logged(&self, text: &str) -> bool {
-        (0..SIZE).any(|member| self.cluster.trio.log(member).contains(text))
+    /// How often anybody has logged it.
+    pub fn logged(&self, text: &str) -> usize {
+        (0..SIZE).map(|member| self.cluster.trio.log(member).matches(text).count()).sum()
     }
 
     /// Applications write, and read what was there before.
-    async fn data_plane_is_untouched(&self) {
+    pub async fn data_plane_is_untouched(&self) {
         for member in 0..SIZE {
             let began = Instant::now();
             let url = format!("{}/v1/kv/written", self.cluster.trio.url(member));
@@ -59,14 +86,16 @@ impl Weather {
         }
     }
 
-    /// The fault is told by a metric and in the log, touches no application, and what was declared meanwhile is there when it
-    /// is over.
-    async fn weathers(&self, fault: Fault, reason: &str) {
-        let before = self.errors(reason).await;
+    /// The fault is told by a metric and in the log, touches no application, and what was declared meanwhile is there, with its
+    /// conditions, when it is over.
+    async fn weathers(&self, fault: Fault, told: Told) {
+        let (counted, logged) = (self.errors(told.reason).await, self.logged(told.log));
         self.proxy.set(fault.clone());
         self.cluster.apply_text("meanwhile", "new").await;
-        let failure = format!("{fault:?} is not counted as {reason}");
-        wait_for(&failure, async || (self.errors(reason).await > before).then_some(())).await;
+        let failure = format!("{fault:?} is not counted as {}", told.reason);
+        wait_for(&failure, async || (self.errors(told.reason).await > counted).then_some(())).await;
+        let failure = format!("{fault:?} is not logged as {:?}", told.log);
+        wait_for(&failure, async || (self.logged(told.log) > logged).then_some(())).await;
         self.data_plane_is_untouched().await;
         self.proxy.set(Fault::None);
         self.cluster.wait_until_served("meanwhile", Some("new")).await;
@@ -74,39 +103,70 @@ impl Weather {
             self.cluster.wait_for("rcfg/meanwhile", condition, "True").await;
         }
         self.cluster.wait_for("qc/quorate", "Degraded", "False").await;
-        self.cluster.resources.namespace.kubectl(&["delete", "rcfg/meanwhile"]).await.unwrap();
-        self.cluster.wait_until_served("meanwhile", None).await;
+        self.data_plane_is_untouched().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_is_away_cuts_its_watches_or_hangs_up_is_waited_for() {
-    let weather = Weather::fine().await;
-    weather.weathers(Fault::Away, "unreachable").await;
-    assert!(weather.is_logged("are not seen").await, "nobody has logged it");
-    weather.weathers(Fault::WatchesEnd(410), "expired").await;
-    weather.weathers(Fault::WatchesEnd(500), "other").await;
+async fn an_api_server_that_is_away_is_waited_for() {
+    let told = Told { reason: "unreachable", log: "are not seen: the API server cannot be reached" };
+    Weather::fine().await.weathers(Fault::Away, told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_refuses_is_asked_again() {
-    let weather = Weather::fine().await;
-    weather.weathers(Fault::Answers(StatusCode::TOO_MANY_REQUESTS, None), "throttled").await;
-    weather.weathers(Fault::Answers(StatusCode::FORBIDDEN, None), "forbidden").await;
-    weather.weathers(Fault::Answers(StatusCode::CONFLICT, Some(Method::PATCH)), "conflict").await;
-    weather.weathers(Fault::Answers(StatusCode::INTERNAL_SERVER_ERROR, Some(Method::PATCH)), "other").await;
+async fn an_api_server_that_takes_requests_and_never_answers_is_given_up_and_asked_again() {
+    let told = Told { reason: "unreachable", log: "are not seen: the API server cannot be reached" };
+    Weather::fine().await.weathers(Fault::Hangs, told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_does_not_answer_is_given_up_and_one_that_is_slow_is_served() {
+async fn an_api_server_that_is_slow_is_served_slowly_and_given_up_when_it_takes_too_long() {
     let weather = Weather::fine().await;
-    weather.proxy.set(Fault::Slow(Duration::from_secs(2)));
+    weather.proxy.set(Fault::Slow(Duration::from_secs(2), None));
     weather.cluster.apply_text("slow", "new").await;
     weather.data_plane_is_untouched().await;
     weather.cluster.wait_until_served("slow", Some("new")).await;
     weather.cluster.wait_for("rcfg/slow", "Ready", "True").await;
-    weather.weathers(Fault::Hangs, "unreachable").await;
-    weather.weathers(Fault::Answers(StatusCode::GATEWAY_TIMEOUT, None), "other").await;
+    let told = Told { reason: "timeout", log: NOTHING_WRITTEN };
+    weather.weathers(Fault::Slow(Duration::from_secs(12), Some(Method::PATCH)), told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_somebody_else_was_faster_with_is_made_again() {
+    let told = Told { reason: "conflict", log: "not written; it is tried again" };
+    Weather::fine().await.weathers(Fault::Answers(StatusCode::CONFLICT, Some(Method::PATCH)), told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_whose_state_is_not_kept_any_more_begins_anew() {
+    let told = Told { reason: "expired", log: "are not seen: the API server does not keep so old a state" };
+    Weather::fine().await.weathers(Fault::WatchesEnd(410), told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_cut_begins_anew() {
+    let told = Told { reason: "other", log: "are not seen: the API server has failed" };
+    Weather::fine().await.weathers(Fault::WatchesEnd(500), told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_has_too_many_requests_is_asked_again_later() {
+    let told = Told { reason: "throttled", log: "are not seen: the API server has too many requests" };
+    Weather::fine().await.weathers(Fault::Answers(StatusCode::TOO_MANY_REQUESTS, None), told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_taken_away_are_missed_by_no_application() {
+    let told =
+        Told { reason: "forbidden", log: "are not seen: the members' ServiceAccount may not list or watch them" };
+    Weather::fine().await.weathers(Fault::Answers(StatusCode::FORBIDDEN, None), told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_the_api_server_fails_to_take_is_written_again() {
+    let told = Told { reason: "other", log: NOTHING_WRITTEN };
+    let fault = Fault::Answers(StatusCode::INTERNAL_SERVER_ERROR, Some(Method::PATCH));
+    Weather::fine().await.weathers(fault, told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,8 +178,7 @@ async fn without_the_kinds_the_members_serve_and_say_so_until_the_kinds_are_ther
     let weather = Weather { cluster, proxy };
     weather.cluster.apply_text("web", "new").await;
     wait_for("it is not counted", async || (weather.errors("not_found").await > 0.0).then_some(())).await;
-    wait_for("it is not logged", async || weather.is_logged("replicatedconfigs are not seen").await.then_some(()))
-        .await;
+    wait_for("it is not logged", async || (weather.logged("replicatedconfigs are not seen") > 0).then_some(())).await;
     let url = format!("{}/v1/kv/written", weather.cluster.trio.url(0));
     assert!(weather.cluster.trio.http.put(url).body("1").send().await.unwrap().status().is_success());
     weather.proxy.set(Fault::None);
@@ -139,6 +198,11 @@ async fn a_kind_that_is_not_seen_is_a_condition_of_the_cluster_and_deletes_nothi
         message.is_some_and(|message| message.contains("replicatedconfigs are not seen"))
     };
     weather.cluster.wait_until("qc/quorate", "told to be degraded", is_told).await;
+    assert!(weather.errors("not_found").await > 0.0, "it is not counted");
+    assert!(
+        weather.logged("replicatedconfigs are not seen: the API server does not know them") > 0,
+        "it is not logged"
+    );
     weather.data_plane_is_untouched().await;
     weather.proxy.set(Fault::None);
     weather.cluster.wait_for("qc/quorate", "Degraded", "False").await;
@@ -155,6 +219,10 @@ async fn an_object_that_cannot_be_read_is_told_in_its_status_and_keeps_no_other_
     let (_, message) = weather.cluster.wait_for("rcfg/broken", "Accepted", "False").await;
     assert!(message.contains("cannot be read") && message.contains("historyLimit"), "{message}");
     assert_eq!(weather.cluster.served(0, "broken").await, None);
+    weather.data_plane_is_untouched().await;
+    assert!(weather.sum("quorate_resources_invalid", "kind=\"replicatedconfigs\"").await > 0.0, "it is not counted");
+    let broken = format!("replicatedconfigs {}/broken is not valid", weather.cluster.resources.namespace.name);
+    wait_for("it is not logged", async || (weather.logged(&broken) > 0).then_some(())).await;
     // Nothing is written again and again for its sake.
     let writes = async || {
         let metrics = weather.cluster.trio.metrics(weather.cluster.trio.leader().await).await;

@@ -291,7 +291,7 @@ impl Controller {
 
 /// Who has written what is there, and with which token.
 async fn author(cluster: &Operated) -> Option<(String, u64)> {
-    let map = cluster.resources.namespace.get("configmap/written").await.ok()?;
+    let map = cluster.look.at("configmap/written").await;
     let token = map["metadata"]["annotations"]["quorate.io/fencing-token"].as_str()?.parse().ok()?;
     Some((map["data"]["by"].as_str()?.to_owned(), token))
 }

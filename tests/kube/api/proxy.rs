@@ -31,8 +31,8 @@ pub enum Fault {
     Away,
     /// It takes requests, and does not answer.
     Hangs,
-    /// Each answer takes this long.
-    Slow(Duration),
+    /// Answers take this long, if the method is that, or whatever it is.
+    Slow(Duration, Option<Method>),
     /// Requests are answered with this status, if their method is that, or whatever it is.
     Answers(StatusCode, Option<Method>),
     /// Every watch ends with this status, as one of a state that is too old does.
@@ -128,8 +128,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
     match shared.fault() {
         Fault::Hangs => std::future::pending().await,
-        Fault::Slow(pause) => sleep(pause).await,
-        Fault::Answers(status, method) if method.as_ref().is_none_or(|method| method == request.method()) => {
+        Fault::Slow(pause, method) if is_of(method.as_ref(), &request) => sleep(pause).await,
+        Fault::Answers(status, method) if is_of(method.as_ref(), &request) => {
             return refusal(status.as_u16(), status).into_response();
         }
         Fault::WatchesEnd(code) if is_watch => {
@@ -142,12 +142,17 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         }
         Fault::None
         | Fault::Away
+        | Fault::Slow(..)
         | Fault::Answers(..)
         | Fault::WatchesEnd(_)
         | Fault::Missing(_)
         | Fault::Garbles(..) => {}
     }
     pass(&shared, request).await
+}
+
+fn is_of(method: Option<&Method>, request: &Request) -> bool {
+    method.is_none_or(|method| method == request.method())
 }
 
 fn status_object(code: u16) -> serde_json::Value {

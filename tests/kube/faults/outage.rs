@@ -8,14 +8,20 @@ use tokio::time::{Instant, sleep};
 
 use super::{pod_partition, succeeded};
 use crate::kubectl::{get, kubectl};
-use crate::members::{Agreement, PATIENCE, Place, name};
+use crate::members::{Agreement, PATIENCE, Place, SIZE, name};
 use crate::nodes::Nodes;
 use crate::release::helm::Release;
 use crate::support::effort::Effort;
 use crate::trial::{ELECTIONS, Trial};
 
-/// Once in so long, while it lasts, members restart and are cut off.
+/// Once in so long, while it lasts, members are killed and cut off.
 const TURMOIL: Duration = Duration::from_secs(60);
+
+/// All members.
+const ALL: [usize; SIZE] = [0, 1, 2];
+
+/// Writes that must be acknowledged before and after anything that goes wrong meanwhile.
+const WRITES: usize = 100;
 
 /// How long the API server is away at least.
 fn least() -> Duration {
@@ -52,7 +58,7 @@ async fn without_the_api_server_the_members_come_through_all_of_this_and_then_ev
 
         // A node that comes back without the API server does not know its pods until that is there again. Its kubelet asks
         // less and less often, which is not what this is about.
-        let now = trial.members.agree(&[0, 1, 2]).await;
+        let now = trial.members.agree(&ALL).await;
         drop(trial.nodes.cut_power(places[now.leader].node));
         assert_eq!(succeeded(&trial, now.leader).await.cluster, before.cluster);
         drop(outage);
@@ -65,17 +71,48 @@ async fn without_the_api_server_the_members_come_through_all_of_this_and_then_ev
     trial.judge().await;
 }
 
-/// The Raft leader is killed, and the next one is cut off from the others for a while.
+/// Members are killed, one after the other and all at once, and the Raft leader is cut off from the others for a while.
 async fn turmoil(trial: &Trial, places: &[Place]) {
-    let now = trial.members.agree(&[0, 1, 2]).await;
-    // The kubelet starts a container again without asking anybody.
-    trial.nodes.in_node(places[now.leader].node, &["pkill", "-KILL", "-x", "quorate"]);
-    let now = trial.members.agree(&[0, 1, 2]).await;
-    let partition = pod_partition(&trial.nodes, places, now.leader);
-    succeeded(trial, now.leader).await;
-    assert!(partition.dropped() > 0, "nothing was kept from arriving");
-    drop(partition);
-    trial.members.agree(&[0, 1, 2]).await;
+    let leader = trial.members.agree(&ALL).await.leader;
+    for member in Effort::from_environment().pick(vec![leader], ALL.to_vec()) {
+        let fault = format!("{} killed", name(member));
+        comes_through(trial, &fault, async |_| kill(trial, places, &[member])).await;
+    }
+    comes_through(trial, "all members killed at once", async |_| kill(trial, places, &ALL)).await;
+    let part = async |before: &Agreement| {
+        let partition = pod_partition(&trial.nodes, places, before.leader);
+        succeeded(trial, before.leader).await;
+        assert!(partition.dropped() > 0, "nothing was kept from arriving");
+    };
+    comes_through(trial, "the Raft leader parted", part).await;
+}
+
+/// Kills the processes of members. The kubelet starts a container again without asking anybody.
+fn kill(trial: &Trial, places: &[Place], members: &[usize]) {
+    for member in members {
+        // It says when there is nobody to kill.
+        trial.nodes.in_node(places[*member].node, &["pkill", "-KILL", "-x", "quorate"]);
+    }
+}
+
+/// The same as [`Trial::survives`], where nobody can be asked whether pods are ready.
+async fn comes_through(trial: &Trial, fault: &str, inject: impl AsyncFnOnce(&Agreement)) {
+    trial.acknowledged_more(WRITES).await;
+    let (before, began) = (trial.members.agree(&ALL).await, Instant::now());
+    inject(&before).await;
+    trial.acknowledged_more(1).await;
+    let served = began.elapsed();
+    let after = trial.members.agree(&ALL).await;
+    let whole = began.elapsed();
+    trial.acknowledged_more(WRITES).await;
+    println!(
+        "no API server, and {fault}: {WRITES} writes acknowledged before; the next after {served:.1?}; all members agree after \
+         {whole:.1?}; {WRITES} acknowledged since; Raft leader {} -> {}",
+        name(before.leader),
+        name(after.leader)
+    );
+    assert_eq!(after.cluster, before.cluster, "it is another cluster");
+    assert!(after.revision >= before.revision, "from revision {} back to {}", before.revision, after.revision);
 }
 
 /// Declares a config and the elections that candidates campaign for, and waits until they are served.

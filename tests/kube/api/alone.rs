@@ -1,0 +1,81 @@
+//! Tests that change the CRDs, which everybody else needs as they are. They stand in a file whose name comes early: begun first,
+//! they do not wait until all others that have begun are over.
+
+use serde_json::{Value, json};
+
+use super::assert_refused;
+use super::crds::{assert_line, eventually};
+use super::fixture::{Changing, apply_crds};
+use super::outages::Weather;
+use crate::kubectl::{self, kubectl, kubectl_with_input};
+use crate::namespace::Namespace;
+use crate::support::trio::wait_for;
+
+#[tokio::test]
+async fn a_crd_of_an_older_release_is_replaced_by_this_one_and_its_resources_stay() {
+    let _changing = Changing::served().await;
+    let namespace = Namespace::fresh("upgrade").await;
+    replace_by_an_older_one().await;
+    let declare = async |name: &str, spec: &str| {
+        let head = format!("apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata: {{name: {name}}}");
+        namespace.apply(&format!("{head}\nspec: {spec}\n")).await
+    };
+    eventually("the older CRD is served", async || declare("old", "{cluster: Not a label}").await.map(drop)).await;
+    assert_refused(declare("new", "{sessionTtl: 10s}").await, "field not declared in schema");
+
+    let applied = apply_crds().await.unwrap();
+    assert_line(&applied, &["leaderelections.quorate.io:", "changed"]);
+    assert_line(&applied, &["quorateclusters.quorate.io:", "unchanged"]);
+    eventually("the new CRD is served", async || declare("new", "{sessionTtl: 10s}").await.map(drop)).await;
+    assert_refused(declare("other", "{cluster: Not a label}").await, "it must be a DNS label");
+    declare("old", "{cluster: Not a label, seats: 3}")
+        .await
+        .expect("what was let in once can still be changed elsewhere");
+
+    let crd = kubectl::get(&["crd", "leaderelections.quorate.io"]).await.unwrap();
+    let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap();
+    assert!(columns.iter().all(|column| column["name"] != "Old"), "nothing of the older one is left: {columns:?}");
+    assert_eq!(crd["spec"]["names"]["categories"], json!(["quorate"]));
+}
+
+/// As a client of another name has created it, with a column that is gone, without a field and without rules.
+async fn replace_by_an_older_one() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/leaderelections.yaml");
+    let created = kubectl(&["create", "--dry-run=client", "--output=json", "--filename", folder]).await.unwrap();
+    let mut crd: Value = serde_json::from_str(&created).unwrap();
+    crd["metadata"]["annotations"]["quorate.io/release"] = "0.0.9".into();
+    crd["spec"]["names"]["categories"] = json!(["old"]);
+    let version = &mut crd["spec"]["versions"][0];
+    version["additionalPrinterColumns"] = json!([{ "name": "Old", "type": "integer", "jsonPath": ".spec.seats" }]);
+    let spec = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    spec.as_object_mut().unwrap().remove("sessionTtl").expect("it is a field of this release");
+    spec["cluster"].as_object_mut().unwrap().remove("x-kubernetes-validations").expect("it has rules in this release");
+    kubectl_with_input(&["replace", "--filename=-"], &crd.to_string()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_crd_of_an_older_release_configs_are_served_and_their_statuses_follow_once_it_is_replaced() {
+    let weather = Weather::fine_alone().await;
+    let name = "replicatedconfigs.quorate.io";
+    let mut older = kubectl::get(&["crd", name]).await.unwrap();
+    let status = &mut older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+    status.as_object_mut().unwrap().remove("replicatedTo").expect("it is a field");
+    let older = json!({
+        "apiVersion": older["apiVersion"], "kind": older["kind"], "metadata": { "name": name }, "spec": older["spec"]
+    });
+    let force = ["apply", "--server-side", "--force-conflicts", "--filename=-", "--field-manager=quorate-crds"];
+    kubectl_with_input(&force, &older.to_string()).await.unwrap();
+
+    let counted = weather.errors("other").await;
+    let cluster = &weather.cluster;
+    cluster.apply_text("web", "one").await;
+    cluster.wait_until_served("web", Some("one")).await;
+    wait_for("it is not logged", async || (weather.logged("replicatedTo") > 0).then_some(())).await;
+    wait_for("it is not counted", async || (weather.errors("other").await > counted).then_some(())).await;
+    weather.data_plane_is_untouched().await;
+    apply_crds().await.unwrap();
+    for condition in ["Ready", "Replicated"] {
+        cluster.wait_for("rcfg/web", condition, "True").await;
+    }
+    cluster.wait_for("qc/quorate", "Degraded", "False").await;
+}
