@@ -67,6 +67,7 @@ pub use attendance::Attendance;
 pub use beginning::{Beginning, ClusterRegistry, Known, Recorded, RegistryError};
 pub use clock::Clock;
 pub use handle::RaftHandle;
+pub use membership::{Held, Scaling, scaling};
 pub use start::{Parts, SnapshotThresholds, StartError};
 pub use status::{MemberNode, MembershipPhase, PeerStatus, Phase, RaftRole, RaftStatus};
 
