@@ -32,7 +32,7 @@ pub use sessions::Alive;
 
 // What consensus says of itself and asks for, for the layers above, which do not see `raft`.
 pub use crate::raft::{
-    Attendance, Beginning, ClusterRegistry, Held, Known, MembershipPhase, Phase, RaftRole, RaftStatus,
+    Attendance, Beginning, ClusterRegistry, Fitness, Held, Known, MembershipPhase, Phase, RaftRole, RaftStatus,
     Recorded, RegistryError, Scaling, TransferError, Unavailable, scaling,
 };
 
