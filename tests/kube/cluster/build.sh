@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${QUORATE_KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate-kube}
-key=$(cd "$here" && cat build.sh pins/*/go.* programs/go.mod programs/*/main.go | sha256sum | cut -c -16)
+key=$(cd "$here" && cat build.sh pins/*/go.* programs/go.* programs/*/main.go | sha256sum | cut -c -16)
 bin=$cache/bin-$key
 
 mkdir -p "$bin"
