@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::{Coordinator, CoordinatorError};
 use crate::machine::Machine;
-use crate::raft::{MemberNode, PeerStatus, Phase, RaftRole, RaftStatus};
+use crate::raft::{Fitness, MemberNode, PeerStatus, Phase, RaftRole, RaftStatus};
 use crate::types::{ClusterId, LogIndex, MemberId, MemberName, Revision, Term, Timestamp};
 
 /// How long other members are waited for when a person asks how the cluster is.
@@ -117,6 +117,11 @@ impl Coordinator {
         let status = self.raft.status();
         let node = status.voters.get(&member).or_else(|| status.learners.get(&member));
         node.map(|node| node.name.clone())
+    }
+
+    /// Whether this member should lead while another can.
+    pub fn set_fitness(&self, fitness: Fitness) {
+        self.raft.set_fitness(fitness);
     }
 
     /// Names of members that should not lead while another can; for as long as this member leads.

@@ -32,8 +32,8 @@ pub use sessions::Alive;
 
 // What consensus says of itself and asks for, for the layers above, which do not see `raft`.
 pub use crate::raft::{
-    Attendance, Beginning, ClusterRegistry, Known, MembershipPhase, Phase, RaftRole, RaftStatus, Recorded,
-    RegistryError, TransferError, Unavailable,
+    Attendance, Beginning, ClusterRegistry, Fitness, Held, Known, MembershipPhase, Phase, RaftRole, RaftStatus,
+    Recorded, RegistryError, Scaling, TransferError, Unavailable, scaling,
 };
 
 use crate::machine::command::{Action, Author, Command};

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::attendance::Attendance;
+use super::fitness::Fitness;
 use super::member::Member;
 use super::messages::{Reply, Request};
 use super::proposals::{ENDING, pause};
@@ -204,6 +205,12 @@ impl RaftHandle {
         if let Ok(raft) = self.member.running() {
             raft.runtime_config().elect(false);
         }
+    }
+
+    /// Whether this member should lead while another can. One that is unfit campaigns only when nobody has led for long, and is
+    /// passed over by the others for as long as one of them can lead.
+    pub fn set_fitness(&self, fitness: Fitness) {
+        self.member.fitness.send_if_modified(|known| std::mem::replace(known, fitness) != fitness);
     }
 
     /// Names of members that should not lead while another can; for as long as this member leads.

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::failover::HOLD;
+use super::fitness::Fitness;
 use super::founding::{Assignment, Taken, consider};
 use super::identity::Identity;
 use super::member::{Member, Raft};
@@ -210,6 +211,7 @@ impl Member {
                 }
             }
             Request::WouldLead if self.stands_back() => Reply::NotDone(Unavailable::Stopping),
+            Request::WouldLead if self.fitness() == Fitness::Unfit => Reply::Reluctant,
             Request::WouldLead => Reply::Done,
             Request::Diverged(shared) => {
                 self.check_own_digest(shared);
@@ -301,6 +303,7 @@ impl Member {
             applied: self.state.borrow().applied(),
             digests: self.digests.kept(),
             ails: self.ails.load(Ordering::Acquire),
+            fitness: self.fitness(),
         }
     }
 

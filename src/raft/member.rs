@@ -13,6 +13,7 @@ use super::attendance::Attendance;
 use super::clock::Clock;
 use super::digests::Digests;
 use super::failover::Failover;
+use super::fitness::Fitness;
 use super::founding::Assignment;
 use super::guard::Guard;
 use super::identity::Identity;
@@ -84,6 +85,8 @@ pub(super) struct Member {
     pub(super) stopping: AtomicBool,
     /// Set before: the member is about to stop, and does not want to lead any more.
     pub(super) standing_back: AtomicBool,
+    /// Whether this member should lead while another can.
+    pub(super) fitness: watch::Sender<Fitness>,
     /// Names of members that should not lead while another can, as long as this member leads.
     pub(super) unfit: Mutex<BTreeSet<String>>,
     /// What the Raft leader does next with the membership, or what that waits for, in words for people; empty elsewhere.

@@ -7,8 +7,8 @@
 //! (`state_machine.rs`), the wire (`transport`, `messages`), who a member is and how a cluster begins (`identity.rs`,
 //! `beginning.rs`, `founding.rs`, `joining.rs`), whether its volume is what it should be (`standing.rs`, `weighing.rs`, `vouching.rs`,
 //! `guard.rs`, `reports.rs`, `retiring.rs`), the life of a member (`start.rs`, `running.rs`, `leading.rs`), who else is one
-//! (`membership/`, `tending.rs`, `belonging.rs`), who takes over when the Raft leader is gone (`failover/`) or ails (`ailment.rs`,
-//! `stepping_aside.rs`), and what is asked of it (`proposals.rs`, `read_barrier.rs`, `transfer.rs`).
+//! (`membership/`, `tending.rs`, `belonging.rs`), who takes over when the Raft leader is gone (`failover/`), ails (`ailment.rs`,
+//! `stepping_aside.rs`) or should not lead (`fitness.rs`), and what is asked of it (`proposals.rs`, `read_barrier.rs`, `transfer.rs`).
 
 mod ailment;
 mod alone;
@@ -20,6 +20,7 @@ mod codec;
 mod confirming;
 mod digests;
 mod failover;
+mod fitness;
 pub mod founding;
 mod guard;
 mod handle;
@@ -67,7 +68,9 @@ use thiserror::Error;
 pub use attendance::Attendance;
 pub use beginning::{Beginning, ClusterRegistry, Known, Recorded, RegistryError};
 pub use clock::Clock;
+pub use fitness::Fitness;
 pub use handle::RaftHandle;
+pub use membership::{Held, Scaling, scaling};
 pub use start::{Parts, SnapshotThresholds, StartError};
 pub use status::{MemberNode, MembershipPhase, PeerStatus, Phase, RaftRole, RaftStatus};
 

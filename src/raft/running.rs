@@ -179,6 +179,7 @@ impl Running {
             ("membership", Box::pin(tending.tend())),
             ("leadership", Box::pin(Arc::clone(member).begin_leaderships())),
             ("announcement", Box::pin(Arc::clone(member).announce())),
+            ("letting others lead", Box::pin(Arc::clone(member).let_others_lead())),
             ("digest comparison", Box::pin(Arc::clone(member).compare_digests())),
             ("looking after itself", Box::pin(Arc::clone(member).look_after_itself(self.log_metrics.pulse.clone()))),
             ("room on the volume", Box::pin(async move { watched.room.watch(volume).await })),

@@ -149,6 +149,7 @@ impl RaftHandle {
             failing: watch::Sender::new(None),
             stopping: AtomicBool::new(false),
             standing_back: AtomicBool::new(false),
+            fitness: watch::Sender::default(),
             unfit: Mutex::default(),
             step: watch::Sender::default(),
             made_way: Mutex::new(None),

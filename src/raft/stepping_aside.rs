@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::ailment::{Ailment, Course, DiskPulse};
+use super::fitness::Fitness;
 use super::member::Member;
 use super::messages::{Reply, Request};
 use super::metrics::HandoverCause;
@@ -63,18 +64,18 @@ impl Member {
         }
     }
 
-    /// The voter with most of the log among those that say that they are well.
+    /// The voter with most of the log among those that say that they are well, and of those that should lead if there are any.
     async fn healthiest(&self) -> Option<MemberId> {
         let deadline = Instant::now() + ASK;
         let status = self.status();
         let voters = self.peers().into_iter().filter(|(member, _)| status.voters.contains_key(member));
         let asked = voters.map(|(member, peer)| async move {
             match self.ask(&peer, &Request::Status, deadline).await {
-                Ok(Reply::Status(said)) if !said.ails => Some((member, said.last_log)),
+                Ok(Reply::Status(said)) if !said.ails => Some((member, (said.fitness == Fitness::Fit, said.last_log))),
                 Ok(_) | Err(_) => None,
             }
         });
         let well: BTreeMap<_, _> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-        well.into_iter().max_by_key(|(_, last_log)| *last_log).map(|(member, _)| member)
+        well.into_iter().max_by_key(|(_, standing)| *standing).map(|(member, _)| member)
     }
 }

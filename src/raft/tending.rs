@@ -238,6 +238,8 @@ impl Tending {
         let asked = self.member.ask(&peer, &Request::WouldLead, Instant::now() + QUESTION).await;
         match asked {
             Ok(Reply::Done) => {}
+            // Whoever is to vote no more leaves it to the best there is.
+            Ok(Reply::Reluctant) if reason == Reason::Leaving => {}
             Ok(other) => return Err(Unavailable::Failed(format!("{} answered {other}", peer.name()))),
             Err(error) => return Err(Unavailable::Failed(error.to_string())),
         }

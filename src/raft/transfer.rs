@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
+use super::fitness::Fitness;
 use super::member::{Member, patience};
 use super::messages::{Reply, Request};
 use super::metrics::HandoverCause;
@@ -11,10 +14,16 @@ use super::proposals::pause;
 use super::status::{RaftRole, RaftStatus};
 use super::transport::{NetworkError, Peer};
 use super::{TransferError, Transferred, Unavailable};
-use crate::types::MemberId;
+use crate::types::{LogIndex, MemberId};
 
 /// How long one try to hand over takes at most when this member stops; there are two.
 const TRY: Duration = Duration::from_millis(250);
+
+/// How long the others may take to say whether they should lead.
+const ASK: Duration = Duration::from_millis(100);
+
+/// Whoever lacks no more entries than these has them before a try is over.
+const CLOSE: u64 = 1_000;
 
 /// Whom to make the Raft leader: the named voter, or the other voter that has most of the log.
 fn choose(status: &RaftStatus, wanted: Option<MemberId>) -> Result<MemberId, TransferError> {
@@ -72,6 +81,32 @@ impl Member {
         }
     }
 
+    /// The other voter that has most of the log among those that say that they should lead and have nearly all of it; if none
+    /// does so in time, among all.
+    async fn heir(&self, status: &RaftStatus, deadline: Instant) -> Result<MemberId, TransferError> {
+        let first = choose(status, None)?;
+        let matched = |member: &MemberId| status.matched.get(member).copied().flatten().map_or(0, LogIndex::get);
+        let is_close = |member: &MemberId| matched(member) + CLOSE >= matched(&first);
+        let deadline = deadline.min(Instant::now() + ASK);
+        let voters = self.peers().into_iter().filter(|(member, _)| status.voters.contains_key(member));
+        let mut asked: FuturesUnordered<_> = voters
+            .map(|(member, peer)| async move {
+                let said = self.ask(&peer, &Request::Status, deadline).await;
+                let is_fit = matches!(said, Ok(Reply::Status(said)) if said.fitness == Fitness::Fit);
+                Some(member).filter(|member| is_fit && is_close(member))
+            })
+            .collect();
+        let mut best = None;
+        while let Some(answered) = asked.next().await {
+            best = best.max(answered.map(|member| (matched(&member), member)));
+            // Nobody has more.
+            if best.is_some_and(|(matched_by_best, _)| matched_by_best == matched(&first)) {
+                break;
+            }
+        }
+        Ok(best.map_or(first, |(_, member)| member))
+    }
+
     /// Moves leadership away from this member, and waits until it knows the new leader.
     pub(super) async fn transfer_here(
         &self,
@@ -84,7 +119,10 @@ impl Member {
         if status.role != RaftRole::Leader {
             return Err(Unavailable::NotRaftLeader.into());
         }
-        let to = choose(&status, to)?;
+        let to = match to {
+            Some(_) => choose(&status, to)?,
+            None => self.heir(&status, deadline).await?,
+        };
         if status.member == Some(to) {
             return Ok(to);
         }

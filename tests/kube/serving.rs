@@ -42,10 +42,28 @@ async fn of_pods_with_a_sidecar_one_leads_and_when_it_goes_the_other() {
     members.namespace.apply(&fs::read_to_string(example).unwrap()).await.unwrap();
     members.namespace.kubectl(&["rollout", "status", "deployment/worker", "--timeout=1m"]).await.unwrap();
     let first = leader(&members, None).await;
+    works(&members, &first).await;
     members.namespace.kubectl(&["delete", "pod", &first, "--wait=false"]).await.unwrap();
     let began = Instant::now();
     let next = leader(&members, Some(&first)).await;
     println!("{next} leads {:.1?} after {first} was deleted", began.elapsed());
+    works(&members, &next).await;
+    println!("its application works {:.1?} after that", began.elapsed());
+}
+
+/// Waits until the application of this pod has worked; then, and as long as the pod leads, it is the only one that does.
+async fn works(members: &Members, leader: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let done_by = async || members.namespace.exec(&name(0), &["quorate", "get", "kv", "worker/done-by"]).await;
+    while done_by().await.as_deref() != Ok(leader) {
+        assert!(Instant::now() < deadline, "{leader} leads, and {:?} works", done_by().await);
+        sleep(Duration::from_millis(100)).await;
+    }
+    // Four pieces of work.
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert_eq!(done_by().await.as_deref(), Ok(leader), "another one works than the one that leads");
+    }
 }
 
 /// The pod whose sidecar says that it leads, once it is another one than `before`. kubectl alone is asked, as whoever uses a

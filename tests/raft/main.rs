@@ -1,5 +1,5 @@
 //! Members over real sockets and real directories, all in one process: founding, joining, elections, forwarding, linearizable
-//! reads, crashes, fail-overs, transfers, broken copies, volumes that are not what they should be, and what a member refuses.
+//! reads, crashes, fail-overs, transfers, who should not lead, broken copies, volumes that are not what they should be, and what a member refuses.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
@@ -17,4 +17,5 @@ mod shrinking;
 mod slow;
 mod stepping_aside;
 mod strangers;
+mod unfit;
 mod volumes;

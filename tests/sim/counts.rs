@@ -40,6 +40,7 @@ counters! {
         partitions,
         one_way_partitions,
         transfers,
+        unfit_members,
         deceits,
         fast_failovers,
         suspicions_gone,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::raft::RaftRole;
+use quorate::raft::{Fitness, RaftRole};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::time::{Instant, sleep};
@@ -51,7 +51,8 @@ impl Nemesis {
                 52..66 => self.cluster.wires.mend(),
                 66..70 => self.deceive(),
                 70..80 => self.change_weather(),
-                80..91 => self.transfer().await,
+                80..88 => self.transfer().await,
+                88..91 => self.judge_fitness(),
                 91..94 => self.empty_a_volume(),
                 94..96 => self.cluster.registry().set_away(self.rng.random_bool(0.5)),
                 96..98 => self.put_a_copy_back().await,
@@ -211,6 +212,20 @@ impl Nemesis {
     fn break_connections(&mut self) {
         if let Some(victim) = self.victim() {
             self.cluster.wires.break_connections(&name(victim.number));
+        }
+    }
+
+    /// Lets some members know that they should not lead, and all others that they may.
+    fn judge_fitness(&mut self) {
+        for member in self.cluster.all_running() {
+            let is_unfit = self.rng.random_bool(0.5);
+            self.cluster.trace.note(format_args!(
+                "member {} is {}",
+                member.number,
+                if is_unfit { "unfit" } else { "fit" }
+            ));
+            self.cluster.count(|counts| counts.unfit_members += u64::from(is_unfit));
+            member.raft.set_fitness(if is_unfit { Fitness::Unfit } else { Fitness::Fit });
         }
     }
 

@@ -1,7 +1,8 @@
 //! Which members should not lead while another can: those whose pod is ending, or whose node takes no pods any more.
 //!
-//! The Raft leader looks now and then, at its members' pods and at the nodes of these, each by its name. What cannot be seen
-//! changes nothing: without the right to read nodes, only ending pods count.
+//! Each member looks now and then at its own pod and the node of that, so that it lets others lead when the Raft leader is gone;
+//! and the Raft leader at those of all, so that it hands over or passes them over. What cannot be seen changes nothing: without
+//! the right to read nodes, only ending pods count.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use tracing::{debug, info};
 
 use super::Release;
 use super::error::{ApiError, Reason};
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Fitness};
 
 /// Between two looks. A drain cordons the node first, and the pod that it ends hands leadership over by itself.
 const EVERY: Duration = Duration::from_secs(5);
@@ -27,26 +28,37 @@ const FORBIDDEN: Duration = Duration::from_mins(5);
 /// Looks, and lets the cluster know. Never ends; when it is dropped, with the leadership, everybody may lead.
 pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coordinator) {
     let _cleared = Cleared(coordinator);
-    let mut looking = Looking {
-        pods: Api::namespaced(client.clone(), release.namespace()),
-        nodes: Api::all(client.clone()),
-        nodes_forbidden_until: None,
-    };
+    let mut looking = Looking::with(client, release);
     let mut known = BTreeSet::new();
     loop {
         let status = coordinator.status();
         let members: BTreeSet<_> =
             status.voters.values().chain(status.learners.values()).map(|node| node.name.clone()).collect();
-        match timeout(PATIENCE, looking.unfit(members)).await {
-            Ok(Ok(unfit)) => {
-                if unfit != known {
-                    info!(members = ?unfit, "members that should not lead: their pods are ending, or their nodes are cordoned");
-                }
-                known.clone_from(&unfit);
-                coordinator.set_unfit(unfit);
+        if let Some(unfit) = looking.look(members).await {
+            if unfit != known {
+                info!(members = ?unfit, "members that should not lead: their pods are ending, or their nodes are cordoned");
             }
-            Ok(Err(error)) => debug!(%error, "whether members should lead is not known now"),
-            Err(_) => debug!("whether members should lead is not known now: no answer"),
+            known.clone_from(&unfit);
+            coordinator.set_unfit(unfit);
+        }
+        sleep(EVERY).await;
+    }
+}
+
+/// Looks whether this member itself should lead, and lets it know. Never ends.
+pub(super) async fn watch_own(client: &Client, release: &Release, coordinator: &Coordinator) {
+    let mut looking = Looking::with(client, release);
+    let mut known = Fitness::Fit;
+    loop {
+        if let Some(unfit) = looking.look([release.own_pod()].into()).await {
+            let fitness = if unfit.is_empty() { Fitness::Fit } else { Fitness::Unfit };
+            match fitness {
+                _ if fitness == known => {}
+                Fitness::Fit => info!("this member may lead again"),
+                Fitness::Unfit => info!("this member should not lead: its pod is ending, or its node is cordoned"),
+            }
+            known = fitness;
+            coordinator.set_fitness(fitness);
         }
         sleep(EVERY).await;
     }
@@ -68,6 +80,24 @@ struct Looking {
 }
 
 impl Looking {
+    fn with(client: &Client, release: &Release) -> Self {
+        Self {
+            pods: Api::namespaced(client.clone(), release.namespace()),
+            nodes: Api::all(client.clone()),
+            nodes_forbidden_until: None,
+        }
+    }
+
+    /// The names of those who should not lead; `None` when that is not known now.
+    async fn look(&mut self, members: BTreeSet<String>) -> Option<BTreeSet<String>> {
+        match timeout(PATIENCE, self.unfit(members)).await {
+            Ok(Ok(unfit)) => return Some(unfit),
+            Ok(Err(error)) => debug!(%error, "whether members should lead is not known now"),
+            Err(_) => debug!("whether members should lead is not known now: no answer"),
+        }
+        None
+    }
+
     /// The names of those who should not lead.
     async fn unfit(&mut self, members: BTreeSet<String>) -> Result<BTreeSet<String>, ApiError> {
         let mut unfit = BTreeSet::new();

@@ -74,6 +74,11 @@ impl Release {
         format!("{name}-{ordinal}.{name}-members.{namespace}.svc:{}", self.member_port)
     }
 
+    /// The name of this pod.
+    fn own_pod(&self) -> String {
+        format!("{}-{}", self.name(), self.pod.ordinal)
+    }
+
     fn name(&self) -> &str {
         &self.pod.stateful_set
     }
@@ -94,5 +99,6 @@ pub async fn run(
     let leading = coordinator
         .in_each_leadership(|leadership| controller::run(&api_server, &release, &coordinator, &metrics, leadership));
     let watching = leaderless::watch(&api_server, &release, &coordinator, &metrics);
-    stopping.run_until_cancelled(futures::future::join(leading, watching)).await;
+    let looking = fitness::watch_own(&api_server.client, &release, &coordinator);
+    stopping.run_until_cancelled(futures::future::join3(leading, watching, looking)).await;
 }

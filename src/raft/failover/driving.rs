@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::evidence::{Evidence, Inconclusive, Sight};
 use super::verdict::{Account, Verdict, judge};
 use crate::encoding::Encode;
+use crate::raft::fitness::Fitness;
 use crate::raft::member::{Member, Raft};
 use crate::raft::messages::{Reply, Request};
 use crate::raft::metrics::Suspicion;
@@ -89,7 +90,8 @@ impl Member {
         let Standing { vote, last_log, leads, .. } = stand(&raft).await?;
         let of_itself = if leads && vote == of { Sight::Alive } else { Sight::Dead };
         let is_itself = self.status().member == Some(suspect);
-        Ok(Account { sight: if is_itself { of_itself } else { sight }, vote, last_log })
+        let sight = if is_itself { of_itself } else { sight };
+        Ok(Account { sight, vote, last_log, fitness: self.fitness() })
     }
 
     /// Looks whether the Raft leader with that vote is there, over fresh connections.
@@ -169,7 +171,7 @@ impl Member {
             match self.ask_around(case).await {
                 Verdict::Superseded => return Suspicion::Superseded,
                 Verdict::Undecided => {}
-                Verdict::Gone { successor } => {
+                Verdict::Gone { successor, fitness: _ } => {
                     outcome = Suspicion::Gone;
                     self.succeed(case, successor, round, until).await;
                 }
@@ -185,7 +187,7 @@ impl Member {
     async fn ask_around(&self, case: &Case) -> Verdict {
         let mut accounts = BTreeMap::new();
         if let Ok(Standing { vote, last_log, .. }) = stand(&case.raft).await {
-            accounts.insert(case.own, Account { sight: Sight::Dead, vote, last_log });
+            accounts.insert(case.own, Account { sight: Sight::Dead, vote, last_log, fitness: self.fitness() });
         }
         let mut deadline = Instant::now() + ASK;
         let voters = self.status().voters.clone();
@@ -206,7 +208,13 @@ impl Member {
             verdict = judge(&case.vote, &case.voters, &accounts);
             match (before, verdict) {
                 (_, Verdict::Superseded) => return verdict,
-                (Verdict::Undecided, Verdict::Gone { .. }) => deadline = deadline.min(Instant::now() + STRAGGLERS),
+                (
+                    Verdict::Undecided | Verdict::Gone { fitness: Fitness::Unfit, .. },
+                    Verdict::Gone { fitness: Fitness::Fit, .. },
+                ) => {
+                    deadline = deadline.min(Instant::now() + STRAGGLERS);
+                }
+                // One that has not answered yet may be fit.
                 (Verdict::Gone { .. } | Verdict::Undecided | Verdict::Superseded, _) => {}
             }
         }

@@ -70,6 +70,7 @@ mod tests {
     use super::*;
     use crate::encoding::Encode;
     use crate::raft::failover::Account;
+    use crate::raft::fitness::Fitness;
     use crate::raft::type_config::Vote;
     use crate::types::MemberId;
 
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn only_a_refusal_and_its_own_word_settle_it_and_everything_else_is_looked_at_again() {
         let vote = Vote::new_committed(4, MemberId::new(1));
-        let of_itself = |sight| says(&Reply::Account(Account { sight, vote, last_log: None }));
+        let of_itself = |sight| says(&Reply::Account(Account { sight, vote, last_log: None, fitness: Fitness::Fit }));
         let starting = says(&Reply::NotDone(Unavailable::Waiting("it is starting".to_owned())));
         let unknown_question = says(&Reply::Refused("request 21 is not known to this release".to_owned()));
         let cases: [(&str, &[Probe], Result<Sight, Inconclusive>); 12] = [

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::Sight;
+use crate::raft::fitness::Fitness;
 use crate::raft::type_config::{LogId, Vote};
 use crate::types::MemberId;
 
@@ -14,13 +15,16 @@ pub(in crate::raft) struct Account {
     pub(in crate::raft) vote: Vote,
     /// The end of its log.
     pub(in crate::raft) last_log: Option<LogId>,
+    /// Whether it should lead while another can.
+    pub(in crate::raft) fitness: Fitness,
 }
 
 /// What follows from all accounts so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// A majority of the voters has seen it dead; `successor` has the most of the log among those.
-    Gone { successor: MemberId },
+    /// A majority of the voters has seen it dead; `successor` is the best of those that they would elect: a fit one if there is
+    /// one, and then the one with the most of the log.
+    Gone { successor: MemberId, fitness: Fitness },
     /// Somebody knows of a newer Raft leader: there is nothing to do.
     Superseded,
     /// Not enough of them have seen it dead.
@@ -44,13 +48,20 @@ pub(super) fn judge(
         .filter(|(member, account)| votes(member) && saw_dead(suspected, **member, account))
         .map(|(member, account)| (*member, account))
         .collect();
-    let agreed =
-        |set: &BTreeSet<MemberId>| set.iter().filter(|member| witnesses.contains_key(member)).count() * 2 > set.len();
-    if voters.is_empty() || !voters.iter().all(agreed) {
+    if voters.is_empty() {
         return Verdict::Undecided;
     }
-    let longest = witnesses.iter().max_by_key(|(member, account)| (account.last_log, **member));
-    longest.map_or(Verdict::Undecided, |(successor, _)| Verdict::Gone { successor: *successor })
+    // Whoever has less of the log gives a vote. So there is one that they would elect as soon as a majority has seen it dead.
+    let would_be_elected = |candidate: &Account| {
+        let votes = |member: &MemberId| witnesses.get(member).is_some_and(|voter| voter.last_log <= candidate.last_log);
+        voters.iter().all(|set| set.iter().filter(|member| votes(member)).count() * 2 > set.len())
+    };
+    let able = witnesses.iter().filter(|(_, account)| would_be_elected(account));
+    let best = able.max_by_key(|(member, account)| (account.fitness == Fitness::Fit, account.last_log, **member));
+    best.map_or(Verdict::Undecided, |(successor, account)| Verdict::Gone {
+        successor: *successor,
+        fitness: account.fitness,
+    })
 }
 
 /// Whether an account speaks against the Raft leader that is suspected, and not against one before it.
@@ -65,6 +76,7 @@ mod tests {
 
     use super::*;
     use crate::raft::type_config::LeaderId;
+    use Fitness::{Fit, Unfit};
     use Sight::{Alive, Dead, Unsure};
 
     const LEADER: u64 = 1;
@@ -80,7 +92,8 @@ mod tests {
     /// The account of one who follows the suspected leader, and has the log up to `(term, index)`.
     fn account(sight: Sight, (term, index): (u64, u64)) -> Account {
         let leader = LeaderId { term, node_id: MemberId::new(LEADER) };
-        Account { sight, vote: suspected(), last_log: Some(LogId::new(leader.to_committed(), index)) }
+        let last_log = Some(LogId::new(leader.to_committed(), index));
+        Account { sight, vote: suspected(), last_log, fitness: Fit }
     }
 
     fn set(members: &[u64]) -> BTreeSet<MemberId> {
@@ -94,7 +107,11 @@ mod tests {
     }
 
     fn gone(successor: u64) -> Verdict {
-        Verdict::Gone { successor: MemberId::new(successor) }
+        Verdict::Gone { successor: MemberId::new(successor), fitness: Fit }
+    }
+
+    fn gone_to_an_unfit_one(successor: u64) -> Verdict {
+        Verdict::Gone { successor: MemberId::new(successor), fitness: Unfit }
     }
 
     #[test]
@@ -150,6 +167,36 @@ mod tests {
             (5, account(Unsure, (4, 50))),
         ];
         assert_eq!(judged(five, &accounts), gone(3), "who is unsure does not campaign");
+    }
+
+    #[test]
+    fn an_unfit_witness_takes_its_place_only_if_no_fit_one_would_be_elected() {
+        let (three, five): (&[&[u64]], &[&[u64]]) = (&[&[1, 2, 3]], &[&[1, 2, 3, 4, 5]]);
+        let fit = |index| account(Dead, (4, index));
+        let unfit = |index| Account { fitness: Unfit, ..account(Dead, (4, index)) };
+        let cases = [
+            ("equal logs", judged(three, &[(2, fit(9)), (3, unfit(9))]), gone(2)),
+            (
+                "it needs the vote of the one with more",
+                judged(three, &[(2, fit(8)), (3, unfit(9))]),
+                gone_to_an_unfit_one(3),
+            ),
+            ("all are", judged(three, &[(2, unfit(9)), (3, unfit(9))]), gone_to_an_unfit_one(3)),
+            (
+                "it needs no vote of the one with more",
+                judged(five, &[(2, fit(8)), (3, fit(8)), (4, fit(7)), (5, unfit(9))]),
+                gone(3),
+            ),
+            ("too few have less", judged(five, &[(2, fit(8)), (3, unfit(9)), (4, fit(7))]), gone_to_an_unfit_one(3)),
+        ];
+        for (case, judged, expected) in cases {
+            assert_eq!(judged, expected, "{case}");
+        }
+        let joint: &[&[u64]] = &[&[1, 2, 3], &[1, 3, 4]];
+        let both = judged(joint, &[(2, fit(9)), (3, unfit(9)), (4, fit(8))]);
+        assert_eq!(both, gone(2), "it would be elected by both sets");
+        let one = judged(joint, &[(2, fit(8)), (3, unfit(9)), (4, fit(8))]);
+        assert_eq!(one, gone_to_an_unfit_one(3), "no fit one would be elected by both sets");
     }
 
     #[test]

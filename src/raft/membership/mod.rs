@@ -11,10 +11,13 @@
 //!   nobody writes to it any more.
 //! - Nobody is taken away for being silent alone.
 //!
+//! As many pods as that needs there should be (`pods.rs`); the operator sees to it.
+//!
 //! Then the one leads who should (`succession.rs`). What is done next and why it waits is told to people (`words.rs`).
 
 mod admission;
 mod layout;
+mod pods;
 #[cfg(test)]
 mod property;
 mod succession;
@@ -27,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use self::admission::{Admission, admit};
 use self::layout::Place;
 pub(super) use self::layout::has_place;
+pub use self::pods::{Held, Scaling, scaling};
 use self::succession::succession;
 pub(super) use self::succession::{Moves, Pauses, Reason};
 pub(super) use self::words::tell;

@@ -8,6 +8,7 @@ use crate::machine::Digest;
 use crate::raft::belonging::Belonging;
 use crate::raft::codec::Wire;
 use crate::raft::failover::{Account, Sight};
+use crate::raft::fitness::Fitness;
 use crate::raft::founding::Stage;
 use crate::raft::status::RaftRole;
 use crate::raft::{TransferError, Unavailable};
@@ -191,6 +192,7 @@ impl Encode for Reply {
             }),
             Self::Vouched(vouched) => writer.message(18, vouched),
             Self::Account(account) => writer.message(20, account),
+            Self::Reluctant => writer.nested(21, |_| {}),
         }
     }
 }
@@ -266,6 +268,7 @@ impl Decode for Reply {
             }
             18 => Self::Vouched(value.message()?),
             20 => Self::Account(value.message()?),
+            21 => Self::Reluctant,
             other => return Err(DecodeError::unknown("reply", u64::from(other))),
         })
     }
@@ -373,13 +376,14 @@ impl Encode for StatusReply {
         if self.ails {
             writer.number(6, 1);
         }
+        encode_fitness(writer, 7, self.fitness);
     }
 }
 
 impl Decode for StatusReply {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let (mut role, mut term, mut last_log, mut applied, mut digests) = (None, None, None, None, Vec::new());
-        let mut ails = false;
+        let (mut ails, mut unfit) = (false, false);
         while let Some((field, value)) = reader.field()? {
             match field {
                 1 => {
@@ -396,10 +400,12 @@ impl Decode for StatusReply {
                 4 => applied = Some(LogIndex::new(value.number()?)),
                 5 => digests.push(value.message()?),
                 6 => ails = value.flag()?,
+                7 => unfit = value.flag()?,
                 _ => {}
             }
         }
-        Ok(Self { role: required(role, "role")?, term: required(term, "term")?, last_log, applied, digests, ails })
+        let (role, term, fitness) = (required(role, "role")?, required(term, "term")?, fitness_of(unfit));
+        Ok(Self { role, term, last_log, applied, digests, ails, fitness })
     }
 }
 
@@ -415,12 +421,13 @@ impl Encode for Account {
         if let Some(last_log) = self.last_log {
             writer.message(3, &Wire(last_log));
         }
+        encode_fitness(writer, 4, self.fitness);
     }
 }
 
 impl Decode for Account {
     fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        fields!(reader => 1 sight: number, 2 vote: message, 3 last_log: message);
+        fields!(reader => 1 sight: number, 2 vote: message, 3 last_log: message, 4 unfit: flag);
         let sight = match required(sight, "sight")? {
             1 => Sight::Dead,
             2 => Sight::Alive,
@@ -428,7 +435,8 @@ impl Decode for Account {
             _ => Sight::Unsure,
         };
         let Wire(vote) = required(vote, "vote")?;
-        Ok(Self { sight, vote, last_log: last_log.map(|Wire(last_log)| last_log) })
+        let fitness = fitness_of(unfit.unwrap_or_default());
+        Ok(Self { sight, vote, last_log: last_log.map(|Wire(last_log)| last_log), fitness })
     }
 }
 
@@ -447,6 +455,18 @@ impl Decode for DigestSample {
         let digest = Digest::from_bits(u128::from_be_bytes(digest));
         Ok(Self { index: LogIndex::new(required(index, "index")?), digest })
     }
+}
+
+/// A field only where it says something: a release that does not know it takes everybody for fit.
+fn encode_fitness(writer: &mut Writer, field: u32, fitness: Fitness) {
+    match fitness {
+        Fitness::Fit => {}
+        Fitness::Unfit => writer.number(field, 1),
+    }
+}
+
+fn fitness_of(unfit: bool) -> Fitness {
+    if unfit { Fitness::Unfit } else { Fitness::Fit }
 }
 
 /// One field for each session.

@@ -19,6 +19,7 @@ use openraft::raft::{
 
 use super::belonging::Belonging;
 use super::failover::Account;
+use super::fitness::Fitness;
 use super::founding::{Assignment, Stage};
 use super::standing::Papers;
 use super::status::RaftRole;
@@ -149,6 +150,8 @@ pub(super) enum Reply {
         member: MemberId,
     },
     Belonging(Belonging),
+    /// It would lead, but others that can should be preferred.
+    Reluctant,
     /// What is known of a member that has just started.
     Vouched(Vouched),
     /// To an assignment that was stored, to a digest or a report that was taken note of, to what was held, and of one that would
@@ -176,6 +179,7 @@ impl fmt::Display for Reply {
             Self::Introduced { .. } => "an introduction",
             Self::Seated { .. } => "a place in the cluster",
             Self::Belonging(_) => "whether this is a member",
+            Self::Reluctant => "that it would lead only if nobody else can",
             Self::Vouched(_) => "what it knows of this member",
             Self::Done => "that it is done",
             Self::NotDone(cause) => return write!(f, "that it is not done: {cause}"),
@@ -243,6 +247,8 @@ pub(super) struct StatusReply {
     pub(super) digests: Vec<DigestSample>,
     /// Whether its disk or its processor is too slow for a Raft leader.
     pub(super) ails: bool,
+    /// Whether it should lead while another can.
+    pub(super) fitness: Fitness,
 }
 
 /// The digest of a member's state right after a log entry.

@@ -10,6 +10,7 @@ use crate::encoding::{Decode, Encode};
 use crate::machine::outcome::{Effect, Origin, Rejection};
 use crate::raft::belonging::Belonging;
 use crate::raft::failover::Sight;
+use crate::raft::fitness::Fitness;
 use crate::raft::identity::{Identity, Place};
 use crate::raft::status::MemberNode;
 use crate::raft::tests::golden_file as file;
@@ -155,6 +156,7 @@ fn replies() -> Vec<Reply> {
             applied: Some(index),
             digests: vec![sample(), sample()],
             ails: false,
+            fitness: Fitness::Fit,
         }),
         Reply::Status(StatusReply {
             role: RaftRole::Leader,
@@ -163,6 +165,7 @@ fn replies() -> Vec<Reply> {
             applied: None,
             digests: Vec::new(),
             ails: true,
+            fitness: Fitness::Fit,
         }),
         Reply::Transferred { to: MemberId::new(2) },
         Reply::NotTransferred(TransferError::NotAVoter(MemberId::new(9))),
@@ -175,10 +178,26 @@ fn replies() -> Vec<Reply> {
         vouched(Verdict::Refused("why".to_owned())),
         Reply::Seated { member: MemberId::new(4) },
         Reply::Refused("why".to_owned()),
-        Reply::Account(Account { sight: Sight::Dead, vote: vote(true), last_log: Some(log_id(9)) }),
-        Reply::Account(Account { sight: Sight::Alive, vote: vote(true), last_log: None }),
-        Reply::Account(Account { sight: Sight::Unsure, vote: vote(false), last_log: None }),
+        Reply::Account(Account {
+            sight: Sight::Dead,
+            vote: vote(true),
+            last_log: Some(log_id(9)),
+            fitness: Fitness::Fit,
+        }),
+        Reply::Account(Account { sight: Sight::Alive, vote: vote(true), last_log: None, fitness: Fitness::Fit }),
+        Reply::Account(Account { sight: Sight::Unsure, vote: vote(false), last_log: None, fitness: Fitness::Fit }),
     ];
+    let status = StatusReply {
+        role: RaftRole::Follower,
+        term: Term::new(3),
+        last_log: None,
+        applied: None,
+        digests: Vec::new(),
+        ails: false,
+        fitness: Fitness::Unfit,
+    };
+    let account = Account { sight: Sight::Dead, vote: vote(true), last_log: None, fitness: Fitness::Unfit };
+    replies.extend([Reply::Status(status), Reply::Account(account), Reply::Reluctant]);
     for stage in [Stage::Empty, Stage::Assigned, Stage::Founded] {
         replies.push(Reply::Introduced { introduction: introduction(stage != Stage::Empty), stage });
     }

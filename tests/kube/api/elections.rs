@@ -8,12 +8,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::elected::{Granted, LABEL, LONG, Sight, figures, nothing_changes, pods};
 use super::operated::{Operated, own_kubeconfig};
 use super::proxy::{Fault, Proxy};
-use crate::kubectl::{helm, kubectl};
+use crate::kubectl::{helm, kubectl, shell};
 use crate::release::helm::CHART;
 use crate::support::trio::{SIZE, wait_for};
 
@@ -265,12 +266,19 @@ async fn a_lease_says_what_the_election_says_and_is_renewed_and_released() {
     let lease = cluster.wait_until("lease/main", "held by web-1", is_held("web-1")).await;
     assert_eq!(lease["spec"]["leaseTransitions"], 1);
     assert_eq!(lease["metadata"]["annotations"]["quorate.io/fencing-token"], second.token.to_string());
-    // kubectl is made with client-go, whose Leases these are.
+    // kubectl is made with client-go, whose Leases these are; and so are tools that ask who leads.
     let table = cluster.resources.namespace.kubectl(&["get", "lease", "main"]).await.unwrap();
     assert!(table.contains("HOLDER") && table.contains("web-1"), "{table}");
+    let record = read_by_client_go(&cluster, "main").await;
+    assert_eq!((&record["holderIdentity"], &record["leaderTransitions"]), (&"web-1".into(), &1.into()), "{record:#}");
+    assert_eq!(record["leaseDurationSeconds"], 3, "{record:#}");
+    let [acquired, renewed] = ["acquireTime", "renewTime"].map(|field| record[field].as_str().unwrap_or_default());
+    let [acquired, renewed] = [acquired, renewed].map(|time| time.parse::<jiff::Timestamp>().unwrap());
+    assert!(acquired.as_second() > 0 && acquired <= renewed, "{record:#}");
 
     cluster.end(0, &second).await;
     cluster.wait_until("lease/main", "released", is_held("")).await;
+    assert_eq!(read_by_client_go(&cluster, "main").await["holderIdentity"], "", "a tool sees that nobody leads");
     let version = async || cluster.resources.get("lease/main").await["metadata"]["resourceVersion"].take();
     nothing_changes("a Lease that nobody holds", Duration::from_secs(4), version).await;
 
@@ -291,6 +299,82 @@ async fn a_lease_says_what_the_election_says_and_is_renewed_and_released() {
     cluster.apply("LeaderElection", "other", "seats: 1").await.unwrap();
     cluster.wait_until("lease/theirs", "released", is_held("")).await;
     cluster.end(0, &other).await;
+}
+
+/// What client-go's leader election reads of a Lease.
+async fn read_by_client_go(cluster: &Operated, lease: &str) -> Value {
+    let printed = shell(&format!("lease {} {lease}", cluster.resources.namespace.name)).await.unwrap();
+    serde_json::from_str(&printed).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_two_seats_two_lead_a_third_waits_and_follows_the_one_that_falls_silent() {
+    let cluster = Operated::running().await;
+    cluster.make_pods("web", &["web-0", "web-1", "web-2"]).await;
+    cluster.apply("LeaderElection", "main", &format!("seats: 2, sessionTtl: 2s, {LABELLED}")).await.unwrap();
+    cluster.wait_for("le/main", "Ready", "True").await;
+    let sight = Sight::of(&cluster.resources.namespace.name).await;
+    let path = format!("/v1/elections/{}/main", cluster.resources.namespace.name);
+    let election = async || cluster.trio.get_json(2, &path).await.unwrap();
+    let ttl = election().await["sessionTtlMs"].as_u64().expect("candidates are told which TTL to ask for");
+    assert_eq!(ttl, 2_000);
+
+    let first = cluster.campaign(0, "main", "web-0", ttl).await;
+    let heard_of_first = KeptAlive::at(&cluster, 0, &first);
+    let second = cluster.campaign(1, "main", "web-1", ttl).await;
+    let _heard_of_second = KeptAlive::at(&cluster, 1, &second);
+    cluster.wait_until_labelled(&["web-0", "web-1"]).await;
+    let status = cluster.wait_until("le/main", "led by both", led_by(&["web-0", "web-1"])).await["status"].take();
+    assert_eq!(status["fencingToken"], second.token, "{status:#}");
+
+    let waits = async {
+        wait_for("nobody waits", async || (election().await["waiting"] == 1).then_some(())).await;
+        let present = election().await;
+        assert_eq!(present["leaders"].as_array().map(Vec::len), Some(2), "{present:#}");
+        assert_eq!(cluster.labelled().await, ["web-0", "web-1"]);
+        drop(heard_of_first);
+    };
+    let (third, ()) = tokio::join!(cluster.campaign(2, "main", "web-2", LONG), waits);
+    assert!(third.token > second.token && second.token > first.token, "{first:?} {second:?} {third:?}");
+    cluster.wait_until_labelled(&["web-1", "web-2"]).await;
+    let status = cluster.wait_until("le/main", "led by the others", led_by(&["web-1", "web-2"])).await["status"].take();
+    let last = &status["lastTransition"];
+    assert_eq!((&last["cause"], &last["candidate"]), (&"session-expired".into(), &"web-0".into()), "{status:#}");
+    assert_eq!((&last["fencingToken"], &status["transitions"]), (&first.token.into(), &1.into()), "{status:#}");
+    assert!(sight.all().iter().all(|seen| seen.labelled.len() <= 2), "{:#?}", sight.all());
+}
+
+/// Whether these pods lead, and nobody else.
+fn led_by(pods: &[&str]) -> impl Fn(&Value) -> bool {
+    move |election| {
+        let leaders = election["status"]["leaders"].as_array().cloned().unwrap_or_default();
+        let mut named: Vec<_> = leaders.iter().map(|leader| leader["pod"].as_str().unwrap_or_default()).collect();
+        named.sort_unstable();
+        named == pods
+    }
+}
+
+/// A session that is kept alive until this is dropped.
+struct KeptAlive(JoinHandle<()>);
+
+impl KeptAlive {
+    fn at(cluster: &Operated, member: usize, granted: &Granted) -> Self {
+        let url = format!("{}/v1/sessions/{}/keepalive", cluster.trio.url(member), granted.session);
+        let http = cluster.trio.http.clone();
+        Self(tokio::spawn(async move {
+            loop {
+                // One that fails is followed by the next.
+                drop(http.post(&url).send().await);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for KeptAlive {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::operated::{Operated, find};
 use crate::kubectl::{kubectl, kubectl_with_input};
-use crate::support::trio::{name, wait_for};
+use crate::support::trio::{SIZE, name, wait_for};
 
 impl Operated {
     /// `kubectl scale` of the resource.
@@ -44,6 +44,20 @@ impl Operated {
             })
         };
         self.wait_until("qc/quorate", &format!("{reason}: {message:?}"), says_so).await;
+    }
+
+    /// A node and on it the pod of a member. There is no kubelet, so the pod does nothing but stand there.
+    async fn make_member_pod(&self, pod: &str, node: &str) {
+        let document = format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {node}}}\n");
+        kubectl_with_input(&["create", "--filename=-"], &document).await.unwrap();
+        drop(self.resources.namespace.kubectl(&["create", "serviceaccount", "default"]).await);
+        let document = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}, finalizers: [quorate.io/test]}}\n\
+             spec:\n  nodeName: {node}\n  automountServiceAccountToken: false\n  \
+             securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}\n  \
+             containers: [{{name: q, image: q, securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]\n"
+        );
+        self.resources.namespace.apply(&document).await.unwrap();
     }
 
     async fn is_led_by(&self, leader: &str) {
@@ -137,21 +151,7 @@ async fn the_preferred_member_leads_except_while_its_node_is_cordoned_or_its_pod
     cluster.apply("QuorateCluster", "quorate", &steer).await.unwrap();
     cluster.is_led_by(&preferred).await;
 
-    // There is no kubelet, so the pod does nothing but stand there.
-    kubectl_with_input(
-        &["create", "--filename=-"],
-        &format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {node}}}\n"),
-    )
-    .await
-    .unwrap();
-    drop(namespace.kubectl(&["create", "serviceaccount", "default"]).await);
-    let pod = format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {preferred}, finalizers: [quorate.io/test]}}\n\
-         spec:\n  nodeName: {node}\n  automountServiceAccountToken: false\n  \
-         securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}\n  \
-         containers: [{{name: q, image: q, securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]\n"
-    );
-    namespace.apply(&pod).await.unwrap();
+    cluster.make_member_pod(&preferred, &node).await;
     kubectl(&["cordon", &node]).await.unwrap();
     let is_led_by_another =
         |object: &Value| object["status"]["raftLeader"].as_str().is_some_and(|leader| leader != preferred);
@@ -170,4 +170,44 @@ async fn the_preferred_member_leads_except_while_its_node_is_cordoned_or_its_pod
 
     let refusal = cluster.apply("QuorateCluster", "quorate", "voters: 3, preferredLeader: quorate").await.unwrap_err();
     assert!(refusal.contains("it must be the name of a member, such as quorate-1"), "{refusal}");
+}
+
+/// Crashes of the Raft leader while a member's node is cordoned.
+const CRASHES: usize = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_on_a_cordoned_node_does_not_win_when_the_raft_leader_crashes() {
+    let mut cluster = Operated::running().await;
+    let node = cluster.resources.namespace.name.clone();
+    // The greatest id is everybody's choice where all have the same log.
+    let best_placed = cluster.trio.get_json(0, "/v1/cluster").await.unwrap()["members"]
+        .as_array()
+        .and_then(|members| members.iter().max_by_key(|member| member["memberId"].as_u64()))
+        .and_then(|member| (0..SIZE).find(|number| member["name"] == name(*number)))
+        .expect("there are members");
+    cluster.make_member_pod(&name(best_placed), &node).await;
+    kubectl(&["cordon", &node]).await.unwrap();
+    let lets_others_lead = "this member does not campaign while another one can lead";
+    wait_for("it does not let others lead", async || {
+        cluster.trio.log(best_placed).contains(lets_others_lead).then_some(())
+    })
+    .await;
+    wait_for("it leads", async || (cluster.trio.leader().await != best_placed).then_some(())).await;
+    for crash in 0..CRASHES {
+        let leader = cluster.trio.leader().await;
+        assert_ne!(leader, best_placed, "before crash {crash}");
+        cluster.trio.kill(leader);
+        let next = async || {
+            let next = cluster.trio.get_json(best_placed, "/v1/leader").await?["name"].clone();
+            (next != name(leader)).then_some(next)
+        };
+        let next = wait_for("nobody else leads", next).await;
+        assert_ne!(next, name(best_placed), "after crash {crash}");
+        cluster.start(leader);
+        cluster.trio.wait_until_ready(leader).await;
+    }
+    let unfinished = r#"--patch={"metadata": {"finalizers": null}}"#;
+    let pod = name(best_placed);
+    cluster.resources.namespace.kubectl(&["patch", "pod", &pod, "--type=merge", unfinished]).await.unwrap();
+    kubectl(&["delete", "node", &node]).await.unwrap();
 }

@@ -4,8 +4,9 @@
 # `build.sh MODULE` builds only what that one of pins/ names.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+example=$here/../../../examples/kubernetes/worker
 cache=${QUORATE_KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate-kube}
-key=$(cd "$here" && cat build.sh pins/*/go.* programs/go.mod programs/*/main.go | sha256sum | cut -c -16)
+key=$(cd "$here" && cat build.sh pins/*/go.* programs/go.* programs/*/main.go "$example"/* | sha256sum | cut -c -16)
 bin=$cache/bin-$key
 
 mkdir -p "$bin"
@@ -33,19 +34,19 @@ build() {
     touch "$bin/.$name"
 }
 
-# The image of the container that holds a pod's namespaces, as `docker save` would write it.
-pause_image() {
-    [ ! -e "$bin/pause.tar" ] || return 0
-    local work
+# The image of a program, as `docker save` would write it.
+image() {
+    local program=$1 reference=$2 work
+    [ ! -e "$bin/$program.tar" ] || return 0
     work=$(mktemp -d)
-    tar -C "$bin" --owner=0 --group=0 -cf "$work/layer.tar" pause
+    tar -C "$bin" --owner=0 --group=0 -cf "$work/layer.tar" "$program"
     cat >"$work/config.json" <<END
-{"architecture": "$(go env GOARCH)", "os": "linux", "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+{"architecture": "$(go env GOARCH)", "os": "linux", "config": {"Entrypoint": ["/$program"], "User": "65535:65535"},
  "rootfs": {"type": "layers", "diff_ids": ["sha256:$(sha256sum "$work/layer.tar" | cut -d ' ' -f 1)"]}}
 END
-    echo '[{"Config": "config.json", "RepoTags": ["quorate.test/pause:1"], "Layers": ["layer.tar"]}]' >"$work/manifest.json"
+    echo '[{"Config": "config.json", "RepoTags": ["'"$reference"'"], "Layers": ["layer.tar"]}]' >"$work/manifest.json"
     tar -C "$work" -cf "$work/image.tar" manifest.json config.json layer.tar
-    mv "$work/image.tar" "$bin/pause.tar"
+    mv "$work/image.tar" "$bin/$program.tar"
     rm -r "$work"
 }
 
@@ -53,10 +54,13 @@ if [ $# -gt 0 ]; then
     build "$1" "$here/pins/$1" tool
 else
     build programs "$here/programs" ./...
+    build worker "$example" .
     for module in "$here"/pins/*/; do
         build "$(basename "$module")" "$module" tool
     done
-    pause_image
+    # The container that holds a pod's namespaces, and the application of an example.
+    image pause quorate.test/pause:1
+    image worker localhost/worker:1
 fi
 # What nobody has used for a month goes.
 touch "$bin"

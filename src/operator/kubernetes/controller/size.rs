@@ -4,13 +4,11 @@
 //! Pods come before members and go after them: the StatefulSet grows at once, and shrinks only when those whose pods would go
 //! are members no more, which a quorum confirms right before. So no pod of a member is taken away, whatever is declared.
 
-use std::cmp::Ordering;
-
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::Controller;
-use crate::coordinator::{Consistency, Coordinator, CoordinatorError, MembershipPhase, RaftStatus, Read};
+use crate::coordinator::{Consistency, Coordinator, CoordinatorError, Held, RaftStatus, Read, Scaling, scaling};
 use crate::machine::STEERING_LEVEL;
 use crate::machine::command::{Action, Care, ClusterSize, Steering};
 use crate::operator::kubernetes::Release;
@@ -71,7 +69,7 @@ impl Controller<'_> {
             return;
         }
         let version = self.index.version(Kind::StatefulSet, &target.key);
-        let held = Held::of(&self.coordinator.status(), self.release);
+        let held = held(&self.coordinator.status(), self.release);
         match scaling(wanted, self.coordinator.state().size(), held, present) {
             Scaling::None => {}
             Scaling::Up(replicas) => {
@@ -99,42 +97,10 @@ fn steering(spec: &QuorateClusterSpec) -> Steering {
     Steering { preferred_leader: preferred.and_then(|name| MemberName::new(name.clone()).ok()), care }
 }
 
-/// What to do with the StatefulSet's replicas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scaling {
-    None,
-    Up(i64),
-    Down(i64),
-}
-
 /// What the StatefulSet must have pods for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
-    /// Up to the highest ordinal of a member; `None` when a member is no pod of this set.
-    replicas: Option<i64>,
-    membership: MembershipPhase,
-}
-
-impl Held {
-    fn of(status: &RaftStatus, release: &Release) -> Self {
-        let members = status.voters.values().chain(status.learners.values());
-        let ordinals: Option<Vec<_>> = members.map(|node| release.ordinal_of(&node.name)).collect();
-        let replicas = ordinals.map(|ordinals| ordinals.into_iter().max().map_or(0, |highest| i64::from(highest) + 1));
-        Self { replicas, membership: status.membership }
-    }
-}
-
-/// Decides for a StatefulSet with `present` replicas. `wanted` is declared, and `known` what the cluster acts on.
-fn scaling(wanted: ClusterSize, known: Option<ClusterSize>, held: Held, present: i64) -> Scaling {
-    let declared = i64::from(wanted.voters) + i64::from(wanted.learners);
-    let needed = held.replicas.unwrap_or_default().max(declared);
-    // Until the cluster knows how large it should be it may let in whoever it should not.
-    let is_settled = held.membership == MembershipPhase::Settled && known == Some(wanted) && held.replicas.is_some();
-    match present.cmp(&needed) {
-        Ordering::Less => Scaling::Up(needed),
-        Ordering::Greater if is_settled => Scaling::Down(needed),
-        Ordering::Greater | Ordering::Equal => Scaling::None,
-    }
+fn held(status: &RaftStatus, release: &Release) -> Held {
+    let members = status.voters.values().chain(status.learners.values());
+    Held::by(members.map(|node| release.ordinal_of(&node.name)), status.membership)
 }
 
 /// Whether a quorum confirms, right now, that this member still leads and that the pods behind `replicas` are no members'.
@@ -149,34 +115,5 @@ async fn confirm(
     let read = Read { consistency: Consistency::Linearizable, min_revision: None, deadline };
     let Ok(state) = coordinator.read(read).await else { return false };
     coordinator.own_leadership() == Some(leadership)
-        && scaling(wanted, state.size(), Held::of(&coordinator.status(), &release), i64::MAX) == Scaling::Down(replicas)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pods_come_before_their_members_and_go_after_them() {
-        use MembershipPhase::{Changing, Settled};
-        use Scaling::{Down, None as Nothing, Up};
-        let size = |voters| ClusterSize { voters, learners: 0 };
-        let cases = [
-            ("up to what is declared", Some(1), Settled, 3, Some(1), 1, Up(3)),
-            ("also in the middle of a change", Some(1), Changing, 3, None, 1, Up(3)),
-            ("up to who is a member, whatever is declared", Some(3), Settled, 1, Some(1), 1, Up(3)),
-            ("as it should be", Some(3), Settled, 3, Some(3), 3, Nothing),
-            ("not down while they are members", Some(3), Settled, 1, Some(1), 3, Nothing),
-            ("down once they are none", Some(1), Settled, 1, Some(1), 3, Down(1)),
-            ("not in the middle of a change", Some(1), Changing, 1, Some(1), 3, Nothing),
-            ("not before the cluster knows", Some(1), Settled, 1, Some(3), 3, Nothing),
-            ("nor when it knows nothing", Some(1), Settled, 1, None, 3, Nothing),
-            ("as far as the highest ordinal", Some(5), Settled, 1, Some(1), 7, Down(5)),
-            ("not when a member is no pod of this set", None, Settled, 1, Some(1), 3, Nothing),
-        ];
-        for (case, replicas, membership, wanted, known, present, expected) in cases {
-            let held = Held { replicas, membership };
-            assert_eq!(scaling(size(wanted), known.map(size), held, present), expected, "{case}");
-        }
-    }
+        && scaling(wanted, state.size(), held(&coordinator.status(), &release), i64::MAX) == Scaling::Down(replicas)
 }

@@ -1,0 +1,3 @@
+module quorate.io/examples/worker
+
+go 1.25.0
