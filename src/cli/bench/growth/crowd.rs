@@ -75,10 +75,11 @@ struct Crowd {
 /// Makes them until each size is reached, and measures there.
 pub(super) async fn grow(trio: &Trio, kind: Kind, args: &GrowthArgs) -> anyhow::Result<Vec<Size>> {
     let pids = members(trio)?;
-    let mut makers = try_join_all((0..MAKERS).map(|maker| connect(trio, maker))).await?;
     let (mut crowd, mut sizes, mut before) = (Crowd::default(), Vec::new(), None);
     for count in SIZES.into_iter().filter(|count| *count <= args.most.min(kind.most())) {
         say(&format!("{count} {}", kind.name()));
+        // Members close a connection that nobody uses for long, as most of these are not while one client asks.
+        let mut makers = try_join_all((0..MAKERS).map(|maker| connect(trio, maker))).await?;
         crowd.reach(trio, &mut makers, kind, count).await?;
         let figures = crowd.ask(trio, &mut makers[0], kind, args.duration).await?;
         let resident: Vec<_> = Usage::of_all(&pids)?.iter().map(|usage| usage.resident_bytes).collect();

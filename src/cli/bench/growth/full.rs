@@ -44,13 +44,12 @@ pub(super) async fn measure(trio: &mut Trio, args: &GrowthArgs) -> anyhow::Resul
     let values = (args.state << 20) / BYTES;
     say(&format!("{} MiB of values are written", args.state));
     fill(trio, values).await?;
-    let mut client = Quorate::connect(&trio.urls[0]).await?;
-    let term = client.term().await?;
+    let term = term(trio).await?;
     say(&format!("writes during {} snapshots", args.snapshots));
     let began = Instant::now();
     let writes = write_during_snapshots(trio, values, args.snapshots).await?;
     let took = began.elapsed();
-    let elections = client.term().await? - term;
+    let elections = self::term(trio).await? - term;
     let snapshot_bytes = newest_snapshot(&trio.data(0))?;
     say("a member starts anew");
     let restart = restart(trio).await?;
@@ -63,6 +62,11 @@ pub(super) async fn measure(trio: &mut Trio, args: &GrowthArgs) -> anyhow::Resul
         elections,
         restart_ms: u64::try_from(restart.as_millis())?,
     })
+}
+
+/// Of the Raft leader; over a connection of its own, as members close one that nobody uses for long.
+async fn term(trio: &Trio) -> anyhow::Result<u64> {
+    Quorate::connect(&trio.urls[0]).await?.term().await
 }
 
 async fn fill(trio: &Trio, values: usize) -> anyhow::Result<()> {
