@@ -44,12 +44,12 @@ pub(super) async fn measure(trio: &mut Trio, args: &GrowthArgs) -> anyhow::Resul
     let values = (args.state << 20) / BYTES;
     say(&format!("{} MiB of values are written", args.state));
     fill(trio, values).await?;
-    let term = term(trio).await?;
+    let before = term(trio).await?;
     say(&format!("writes during {} snapshots", args.snapshots));
     let began = Instant::now();
     let writes = write_during_snapshots(trio, values, args.snapshots).await?;
     let took = began.elapsed();
-    let elections = self::term(trio).await? - term;
+    let elections = term(trio).await? - before;
     let snapshot_bytes = newest_snapshot(&trio.data(0))?;
     say("a member starts anew");
     let restart = restart(trio).await?;
