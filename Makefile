@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test lint fast chart sim planted process kube kube-api kube-nodes kube-faults kube-random kube-outage kube-release kube-up kube-down kube-shell bench tools
+.PHONY: help dev build image manifests check test lint fast chart sim planted process kube kube-api kube-nodes kube-faults kube-random kube-outage kube-release kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -96,11 +96,19 @@ planted: ## Prove the simulator: bring known bugs back, see each caught
 process: $(SCHEMATHESIS) ## Kill real members on loopback, and more
 	cargo test --locked --test process --test dev -- --nocapture
 
-bench: build ## Measure commits, locks, elections, keep-alives and fail-overs beside etcd, and many sessions that end together
+bench: build ## Measure commits, loads, fail-overs and growth, also beside etcd; about an hour
 	cargo bench --locked --bench commit
 	target/release/quorate bench expiry
+	target/release/quorate bench growth
 	target/release/quorate bench load --against etcd --etcd "$$(tests/kube/cluster/build.sh etcd)/etcd"
 	target/release/quorate bench failover --against etcd --etcd "$$(tests/kube/cluster/build.sh etcd)/etcd"
+
+# ROUNDS of each fail-over, FEW of those that wait for a Lease or a TTL, TIMES the whole of it.
+figures: export ROUNDS ?= 300
+figures: export FEW ?= 30
+figures: export TIMES ?= 2
+figures: build ## Take the figures of docs/performance.md into target/figures: results, tables, drawings (ROUNDS=N FEW=N TIMES=N ONLY=load)
+	benches/figures.sh target/figures
 
 # Two clusters side by side: one waits for its API server most of the time.
 kube: image ## Break nodes, pods and the API server of a real Kubernetes under members in pods

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -46,6 +46,16 @@ impl Group {
         let leader = guard.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let leader = leader.context("the command has no process id").map_err(Failure::failed)?;
         Ok(Self { guard, leader })
+    }
+
+    /// What the command prints, when its standard output is a pipe; it is there once.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.guard.stdout.take()
+    }
+
+    /// The process that stands between this one and the command.
+    pub fn guard(&self) -> Option<u32> {
+        self.guard.id()
     }
 
     /// Sends a signal to the command and everything that it has started.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use super::bench::{BenchCommand, ExpiryArgs, FailoverArgs, FailoverRival, LoadArgs, Rival};
+pub use super::bench::{
+    BenchCommand, CompareArgs, ExpiryArgs, FailoverArgs, FailoverRival, GrowthArgs, LoadArgs, Pace, PlotArgs, Rival,
+    ShowArgs,
+};
 pub use super::timing::TimingArgs;
 
 /// The command line.

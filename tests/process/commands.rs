@@ -106,25 +106,3 @@ async fn no_value_is_ever_logged_however_much_is_logged() {
     let line = logs.lines().find(|line| line.contains(SECRET));
     assert!(line.is_none(), "a value is in the log: {line:?}");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_benchmark_tells_figures_and_leaves_nothing_behind() {
-    let _alone = alone().await;
-    let directory = tempfile::tempdir().unwrap();
-    let bench = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        command.args(["bench", "load", "--rounds", "1", "--duration", "300ms", "--output", "json", "--directory"]);
-        command.arg(directory.path()).args(arguments).output().unwrap()
-    };
-    let measured = bench(&["--only", "two for an election"]);
-    assert!(measured.status.success(), "{measured:?}");
-    let report: Value = serde_json::from_slice(&measured.stdout).unwrap();
-    assert_eq!(report["results"].as_array().map(Vec::len), Some(2), "{report}");
-    for result in report["results"].as_array().unwrap() {
-        assert!(result["quorate"]["median"]["perSecond"].as_f64().unwrap() > 1.0, "{report}");
-    }
-    let refused = bench(&["--against", "etcd", "--etcd", "/no/such/program"]);
-    let text = String::from_utf8_lossy(&refused.stderr);
-    assert!(refused.status.code() == Some(1) && text.contains("etcd does not start (see --etcd)"), "{text}");
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-}

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 #![allow(clippy::disallowed_methods, reason = "a test may spawn as it likes")]
 
+mod benchmarks;
 mod candidates;
 mod client;
 mod clocks;

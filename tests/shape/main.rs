@@ -92,6 +92,7 @@ const CRATES: &[(CrateName, &[ModuleName])] = &[
     ("k8s_openapi", &["operator"]),
     ("reqwest", &["client"]),
     ("anyhow", &["cli"]),
+    ("plotters", &["cli"]),
 ];
 
 /// Modules whose functions are plain: equal input gives equal output, on every member, for ever.

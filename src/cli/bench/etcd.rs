@@ -31,6 +31,9 @@ struct PutRequest {
 struct RangeRequest {
     #[prost(bytes = "bytes", tag = "1")]
     key: Bytes,
+    /// All keys from the first up to this one; none for the first alone.
+    #[prost(bytes = "bytes", tag = "2")]
+    range_end: Bytes,
     /// Whether the answer may be of the state of whoever is asked.
     #[prost(bool, tag = "7")]
     serializable: bool,
@@ -160,6 +163,12 @@ struct ResponseHeader {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct MoveLeaderRequest {
+    #[prost(uint64, tag = "1")]
+    target_id: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     header: Option<ResponseHeader>,
@@ -196,8 +205,30 @@ impl Etcd {
 
     /// Whether this member leads, as far as it knows.
     pub async fn leads(&mut self) -> anyhow::Result<bool> {
-        let status: StatusResponse = self.call("/etcdserverpb.Maintenance/Status", Ignored {}).await?;
+        let status = self.status().await?;
         Ok(status.leader != 0 && status.header.is_some_and(|header| header.member_id == status.leader))
+    }
+
+    /// The number of this member.
+    pub async fn member(&mut self) -> anyhow::Result<u64> {
+        Ok(self.status().await?.header.context("etcd does not say who it is")?.member_id)
+    }
+
+    async fn status(&mut self) -> anyhow::Result<StatusResponse> {
+        self.call("/etcdserverpb.Maintenance/Status", Ignored {}).await
+    }
+
+    /// Lets that member lead, when this one does.
+    pub async fn move_leader(&mut self, target_id: u64) -> anyhow::Result<()> {
+        let request = MoveLeaderRequest { target_id };
+        self.call::<_, Ignored>("/etcdserverpb.Maintenance/MoveLeader", request).await.map(drop)
+    }
+
+    /// How many hold an election or wait for it: each has a key below its name.
+    pub async fn candidates(&mut self, name: &str) -> anyhow::Result<usize> {
+        let [key, range_end] = [format!("{name}/"), format!("{name}0")].map(Bytes::from);
+        let request = RangeRequest { key, range_end, serializable: false };
+        Ok(self.call::<_, RangeResponse>("/etcdserverpb.KV/Range", request).await?.kvs.len())
     }
 
     /// The same connection for another call at the same time.
@@ -316,7 +347,7 @@ impl Peer for Etcd {
 
     async fn get(&mut self, key: &str, freshness: Freshness) -> anyhow::Result<Bytes> {
         let key = Bytes::copy_from_slice(key.as_bytes());
-        let request = RangeRequest { key, serializable: freshness == Freshness::Stale };
+        let request = RangeRequest { key, range_end: Bytes::new(), serializable: freshness == Freshness::Stale };
         let found: RangeResponse = self.call("/etcdserverpb.KV/Range", request).await?;
         found.kvs.into_iter().next().map(|kv| kv.value).context("etcd does not have a key that was written")
     }

@@ -13,7 +13,7 @@ use super::peer::Peer;
 use super::quorate::Quorate;
 use super::say;
 use super::trio::Trio;
-use crate::settings::args::ExpiryArgs;
+use crate::settings::args::{ExpiryArgs, Pace};
 
 /// Long enough for all of them to be begun, and kept alive once more, before the first one ends.
 const TTL: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ pub struct ExpiryReport {
 
 /// Begins sessions, keeps them alive, falls silent, and writes keys all the while.
 pub async fn measure(args: &ExpiryArgs) -> anyhow::Result<ExpiryReport> {
-    let trio = Trio::quorate(args.directory.as_deref()).await?;
+    let trio = Trio::quorate(args.directory.as_deref(), Pace::Default).await?;
     let report = on(&trio, args.sessions).await;
     trio.stop().await;
     report

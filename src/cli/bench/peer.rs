@@ -22,7 +22,7 @@ pub trait Peer: Sized + Send {
     type Changes: Changes;
 
     /// Connects to one member.
-    async fn connect(url: &str) -> anyhow::Result<Self>;
+    fn connect(url: &str) -> impl Future<Output = anyhow::Result<Self>> + Send;
 
     async fn begin_session(&mut self, ttl: Duration) -> anyhow::Result<Self::Session>;
 
@@ -35,12 +35,16 @@ pub trait Peer: Sized + Send {
     async fn unlock(&mut self, name: &str, session: &Self::Session, grant: Self::Grant) -> anyhow::Result<()>;
 
     /// Waits until the election is won.
-    async fn campaign(&mut self, name: &str, session: &Self::Session) -> anyhow::Result<Self::Grant>;
+    fn campaign(
+        &mut self,
+        name: &str,
+        session: &Self::Session,
+    ) -> impl Future<Output = anyhow::Result<Self::Grant>> + Send;
 
     async fn resign(&mut self, name: &str, session: &Self::Session, grant: Self::Grant) -> anyhow::Result<()>;
 
     /// Writes a key, until that is acknowledged.
-    async fn put(&mut self, key: &str, value: Bytes) -> anyhow::Result<()>;
+    fn put(&mut self, key: &str, value: Bytes) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     async fn get(&mut self, key: &str, freshness: Freshness) -> anyhow::Result<Bytes>;
 

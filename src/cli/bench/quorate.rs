@@ -66,6 +66,25 @@ impl Quorate {
         Ok(self.send::<wire::Leader>(request.body(Full::default())?).await?.this)
     }
 
+    /// The term of the Raft leader that this member knows.
+    pub async fn term(&mut self) -> anyhow::Result<u64> {
+        let request = Request::get("/v1/leader").header(header::HOST, &self.host);
+        Ok(self.send::<wire::Leader>(request.body(Full::default())?).await?.term)
+    }
+
+    /// Lets the most caught-up voter lead.
+    pub async fn transfer(&mut self) -> anyhow::Result<()> {
+        let transfer = wire::Transfer { to: None };
+        self.post::<wire::Transferred>("/v1/cluster/transfer-leadership", &transfer).await.map(drop)
+    }
+
+    /// How many hold an election or wait for it.
+    pub async fn candidates(&mut self, name: &str) -> anyhow::Result<usize> {
+        let request = Request::get(format!("/v1/elections/bench/{name}")).header(header::HOST, &self.host);
+        let election: wire::Election = self.send(request.body(Full::default())?).await?;
+        Ok(election.leaders.len() + usize::try_from(election.waiting)?)
+    }
+
     /// Whether a session lives, as far as this member knows; this is no sign of life.
     pub async fn lives(&mut self, session: &str) -> anyhow::Result<bool> {
         let request =

@@ -15,6 +15,7 @@ use super::etcd::Etcd;
 use super::peer::Peer;
 use super::quorate::Quorate;
 use crate::cli::group::Group;
+use crate::settings::args::Pace;
 
 /// How many there are: the fewest that survive the loss of one.
 pub const SIZE: usize = 3;
@@ -33,24 +34,19 @@ pub struct Trio {
     folder: TempDir,
 }
 
-/// How fast etcd is to notice that its leader is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// As etcd has it: a heartbeat each 100 ms, an election timeout of 1 s.
-    Default,
-    /// As one would set it on a good network.
-    Tuned,
-}
-
 impl Trio {
-    /// Three members with default settings.
-    pub async fn quorate(directory: Option<&Path>) -> anyhow::Result<Self> {
+    /// Three members of Quorate.
+    pub async fn quorate(directory: Option<&Path>, pace: Pace) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
         let [clients, members, health] = free_ports()?;
         let cluster = list(&members, |number, port| format!("quorate-{number}=127.0.0.1:{port}"));
         let command = |number: usize, data: &Path| {
             let address = |ports: &[u16]| format!("127.0.0.1:{}", ports[number]);
-            vec![
+            let pace: &[&str] = match pace {
+                Pace::Default => &[],
+                Pace::Tuned => &["--heartbeat=50ms", "--election-min=125ms", "--election-max=250ms"],
+            };
+            let mut command = vec![
                 program.display().to_string(),
                 "serve".to_owned(),
                 "--log=warn".to_owned(),
@@ -60,7 +56,9 @@ impl Trio {
                 format!("--http={}", address(&clients)),
                 format!("--member-listen={}", address(&members)),
                 format!("--health={}", address(&health)),
-            ]
+            ];
+            command.extend(pace.iter().map(|&flag| flag.to_owned()));
+            command
         };
         Self::start::<Quorate>(directory, &clients, command).await
     }
@@ -137,6 +135,16 @@ impl Trio {
     /// Where the data is.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where that one keeps its data.
+    pub fn data(&self, number: usize) -> PathBuf {
+        self.folder.path().join(number.to_string())
+    }
+
+    /// The processes that stand between this one and each of them.
+    pub fn guards(&self) -> Vec<Option<u32>> {
+        self.processes.iter().map(Group::guard).collect()
     }
 
     fn log(&self, number: usize) -> PathBuf {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use tokio::time::Instant;
 
-use super::figures::Figures;
+use super::figures::Round;
 use super::peer::{Changes, Freshness, Peer};
 
 /// Sessions live for longer than a benchmark.
@@ -20,8 +20,18 @@ const SESSIONS: usize = 10_000;
 /// Connections over which sessions are begun.
 const STARTERS: usize = 64;
 
-/// Bytes of a value that is read.
-const READ: usize = 64;
+/// So many clients, and values of so many bytes, for what depends on them.
+const CLIENTS: [usize; 3] = [1, 64, 256];
+const BYTES: [usize; 3] = [64, 1 << 10, 64 << 10];
+
+/// When the time of a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// When the write is sent.
+    Sent,
+    /// When it is acknowledged; an event that is there by then took no time.
+    Acknowledged,
+}
 
 /// What so many clients do.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +39,9 @@ pub enum Workload {
     /// Write a key of one's own.
     Put { clients: usize, bytes: usize },
     /// Read a key that nobody writes.
-    Get { clients: usize, freshness: Freshness },
+    Get { clients: usize, bytes: usize, freshness: Freshness },
     /// Follow one key, which is written again when all have heard of the last change.
-    Watch { clients: usize },
+    Watch { clients: usize, since: Since },
     /// Acquire and release a lock that nobody else wants.
     OwnLock { clients: usize },
     /// Acquire and release one lock that all want.
@@ -46,7 +56,7 @@ impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Put { clients, .. }
         | Self::Get { clients, .. }
-        | Self::Watch { clients }
+        | Self::Watch { clients, .. }
         | Self::OwnLock { clients }
         | Self::OneLock { clients }
         | Self::Election { clients }
@@ -54,9 +64,14 @@ impl fmt::Display for Workload {
         let who = if *clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
         match self {
             Self::Put { bytes, .. } => write!(f, "write of {bytes} bytes, {who}"),
-            Self::Get { freshness: Freshness::Linearizable, .. } => write!(f, "linearizable read, {who}"),
-            Self::Get { freshness: Freshness::Stale, .. } => write!(f, "stale read, {who}"),
-            Self::Watch { .. } => write!(f, "watch, from a write until its event, {who}"),
+            Self::Get { bytes, freshness: Freshness::Linearizable, .. } => {
+                write!(f, "linearizable read of {bytes} bytes, {who}")
+            }
+            Self::Get { bytes, freshness: Freshness::Stale, .. } => write!(f, "stale read of {bytes} bytes, {who}"),
+            Self::Watch { since: Since::Sent, .. } => write!(f, "watch, from a write until its event, {who}"),
+            Self::Watch { since: Since::Acknowledged, .. } => {
+                write!(f, "watch, from a write's acknowledgement until its event, {who}")
+            }
             Self::OwnLock { .. } => write!(f, "lock acquired and released, {who} with a lock each"),
             Self::OneLock { .. } => write!(f, "lock acquired and released, {who} with one lock"),
             Self::Election { .. } => write!(f, "election won and resigned, {who}, two for an election"),
@@ -68,34 +83,26 @@ impl fmt::Display for Workload {
 }
 
 impl Workload {
-    pub const ALL: [Self; 23] = [
-        Self::Put { clients: 1, bytes: 64 },
-        Self::Put { clients: 64, bytes: 64 },
-        Self::Put { clients: 256, bytes: 64 },
-        Self::Put { clients: 1, bytes: 1 << 10 },
-        Self::Put { clients: 64, bytes: 1 << 10 },
-        Self::Put { clients: 1, bytes: 64 << 10 },
-        Self::Put { clients: 64, bytes: 64 << 10 },
-        Self::Get { clients: 1, freshness: Freshness::Linearizable },
-        Self::Get { clients: 64, freshness: Freshness::Linearizable },
-        Self::Get { clients: 256, freshness: Freshness::Linearizable },
-        Self::Get { clients: 64, freshness: Freshness::Stale },
-        Self::Watch { clients: 1 },
-        Self::Watch { clients: 1000 },
-        Self::OwnLock { clients: 1 },
-        Self::OwnLock { clients: 64 },
-        Self::OneLock { clients: 2 },
-        Self::OneLock { clients: 64 },
-        Self::Election { clients: 2 },
-        Self::Election { clients: 64 },
-        Self::KeepAlive { clients: 1, together: 1 },
-        Self::KeepAlive { clients: 64, together: 1 },
-        Self::KeepAlive { clients: 1, together: 500 },
-        Self::KeepAlive { clients: 64, together: 500 },
-    ];
+    /// Everything that is measured, in the order in which it is told.
+    pub fn all() -> Vec<Self> {
+        let sized = || BYTES.into_iter().flat_map(|bytes| CLIENTS.map(|clients| (clients, bytes)));
+        let get = |freshness| sized().map(move |(clients, bytes)| Self::Get { clients, bytes, freshness });
+        let watch = |clients| [Since::Sent, Since::Acknowledged].map(|since| Self::Watch { clients, since });
+        let kept = |together| CLIENTS.map(|clients| Self::KeepAlive { clients, together });
+        sized()
+            .map(|(clients, bytes)| Self::Put { clients, bytes })
+            .chain(get(Freshness::Linearizable))
+            .chain(get(Freshness::Stale))
+            .chain([1, 1000].into_iter().flat_map(watch))
+            .chain(CLIENTS.map(|clients| Self::OwnLock { clients }))
+            .chain([2, 64, 256].map(|clients| Self::OneLock { clients }))
+            .chain([2, 64, 256].map(|clients| Self::Election { clients }))
+            .chain([1, 500].into_iter().flat_map(kept))
+            .collect()
+    }
 
     /// Lets clients of all members do it for that long. Names differ from round to round.
-    pub async fn run<P: Peer>(self, urls: &[String], round: usize, duration: Duration) -> anyhow::Result<Figures> {
+    pub async fn run<P: Peer>(self, urls: &[String], round: usize, duration: Duration) -> anyhow::Result<Round> {
         match self {
             Self::Put { clients, bytes } => {
                 let value = Bytes::from(vec![b'v'; bytes]);
@@ -104,20 +111,22 @@ impl Workload {
                 })
                 .await
             }
-            Self::Get { clients, freshness } => {
+            Self::Get { clients, bytes, freshness } => {
                 let mut workers = connected::<P>(urls, clients).await?;
-                let value = Bytes::from(vec![b'v'; READ]);
+                let (key, value) = (format!("get-{bytes}"), Bytes::from(vec![b'v'; bytes]));
                 for peer in workers.iter_mut().take(1) {
-                    peer.put("get", value.clone()).await?;
+                    peer.put(&key, value.clone()).await?;
                 }
                 measure(workers, duration, async |_, peer| {
-                    let found = peer.get("get", freshness).await?;
+                    let found = peer.get(&key, freshness).await?;
                     anyhow::ensure!(found == value, "a key was written and is not there");
                     Ok(())
                 })
                 .await
             }
-            Self::Watch { clients } => follow(connected::<P>(urls, clients + 1).await?, round, duration).await,
+            Self::Watch { clients, since } => {
+                follow(connected::<P>(urls, clients + 1).await?, since, round, duration).await
+            }
             Self::OwnLock { clients } => {
                 let workers = holders::<P>(urls, clients).await?;
                 let name = |client| format!("own-{round}-{client}");
@@ -148,12 +157,13 @@ impl Workload {
             Self::KeepAlive { clients, together } => {
                 let sessions = Arc::new(sessions::<P>(urls).await?);
                 let workers = connected::<P>(urls, clients).await?.into_iter().enumerate().collect();
-                let figures = measure(workers, duration, async |_, (turn, peer)| {
+                let kept = measure(workers, duration, async |_, (turn, peer)| {
                     let first = *turn * together % sessions.len();
                     *turn += clients;
                     peer.keep_alive(&sessions[first..first + together]).await
                 });
-                Ok(figures.await?.times(together))
+                let Round { figures, samples_us } = kept.await?;
+                Ok(Round { figures: figures.times(together), samples_us })
             }
         }
     }
@@ -187,20 +197,24 @@ async fn sessions<P: Peer>(urls: &[String]) -> anyhow::Result<Vec<P::Session>> {
     Ok(begun.concat())
 }
 
-/// Lets the first client write a key that all others follow, and measures from when each write is sent until each of
-/// them has heard of it.
-async fn follow<P: Peer>(mut clients: Vec<P>, round: usize, duration: Duration) -> anyhow::Result<Figures> {
+/// Lets the first client write a key that all others follow, and measures from each write until each of them has heard of it.
+async fn follow<P: Peer>(mut clients: Vec<P>, since: Since, round: usize, duration: Duration) -> anyhow::Result<Round> {
     let mut writer = clients.remove(0);
     let key = format!("watch-{round}-{}", clients.len());
     let mut watchers = try_join_all(clients.into_iter().map(|client| client.watch(&key))).await?;
     let (began, mut took) = (Instant::now(), Vec::new());
     while began.elapsed() < duration {
         let sent = Instant::now();
-        let hear = watchers.iter_mut().map(async |watcher| watcher.next().await.map(|()| sent.elapsed()));
-        let ((), heard) = tokio::try_join!(writer.put(&key, Bytes::from_static(b"news")), try_join_all(hear))?;
-        took.extend(heard);
+        let write = async { writer.put(&key, Bytes::from_static(b"news")).await.map(|()| Instant::now()) };
+        let hear = watchers.iter_mut().map(async |watcher| watcher.next().await.map(|()| Instant::now()));
+        let (acknowledged, heard) = tokio::try_join!(write, try_join_all(hear))?;
+        let from = match since {
+            Since::Sent => sent,
+            Since::Acknowledged => acknowledged,
+        };
+        took.extend(heard.into_iter().map(|at| at.saturating_duration_since(from)));
     }
-    Ok(Figures::of(took, began.elapsed()))
+    Ok(Round::of(took, began.elapsed()))
 }
 
 /// Lets every worker take step after step.
@@ -208,7 +222,7 @@ async fn measure<W>(
     workers: Vec<W>,
     duration: Duration,
     step: impl AsyncFn(usize, &mut W) -> anyhow::Result<()>,
-) -> anyhow::Result<Figures> {
+) -> anyhow::Result<Round> {
     let began = Instant::now();
     let steps = workers.into_iter().enumerate().map(async |(client, mut worker)| {
         let mut took = Vec::new();
@@ -220,5 +234,21 @@ async fn measure<W>(
         anyhow::Ok(took)
     });
     let took = join_all(steps).await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Figures::of(took.concat(), began.elapsed()))
+    Ok(Round::of(took.concat(), began.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_workload_has_a_description_of_its_own() {
+        let described: BTreeSet<_> = Workload::all().iter().map(ToString::to_string).collect();
+        assert_eq!(described.len(), Workload::all().len());
+        for wanted in ["write of 65536 bytes, 256 clients", "stale read of 1024 bytes, 1 client"] {
+            assert!(described.contains(wanted), "{described:?}");
+        }
+    }
 }

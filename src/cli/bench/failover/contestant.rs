@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use tokio::time::timeout;
 
@@ -28,6 +29,12 @@ pub(super) trait Contestant: Peer + 'static {
 
     /// Whether the member at that URL leads, as far as it knows.
     async fn leads(url: &str) -> anyhow::Result<bool>;
+
+    /// Asks the leader to let another one lead; to which one it says itself, or else the one at the other URL.
+    async fn hand_over(leader: &str, to: &str) -> anyhow::Result<()>;
+
+    /// How many hold an election or wait for it.
+    async fn candidates(&mut self, election: &str) -> anyhow::Result<usize>;
 }
 
 /// The only one of them that leads, if there is one. Who does not answer does not count.
@@ -56,6 +63,15 @@ impl Contestant for Quorate {
     async fn leads(url: &str) -> anyhow::Result<bool> {
         Self::connect(url).await?.leads().await
     }
+
+    /// It chooses the most caught-up voter.
+    async fn hand_over(leader: &str, _: &str) -> anyhow::Result<()> {
+        Self::connect(leader).await?.transfer().await
+    }
+
+    async fn candidates(&mut self, election: &str) -> anyhow::Result<usize> {
+        Self::candidates(self, election).await
+    }
 }
 
 impl Contestant for Etcd {
@@ -71,5 +87,14 @@ impl Contestant for Etcd {
 
     async fn leads(url: &str) -> anyhow::Result<bool> {
         Self::connect(url).await?.leads().await
+    }
+
+    async fn hand_over(leader: &str, to: &str) -> anyhow::Result<()> {
+        let to = Self::connect(to).await?.member().await.context("who is to lead")?;
+        Self::connect(leader).await?.move_leader(to).await
+    }
+
+    async fn candidates(&mut self, election: &str) -> anyhow::Result<usize> {
+        Self::candidates(self, election).await
     }
 }

@@ -28,7 +28,7 @@ struct Acknowledged {
 pub(super) async fn observe<C: Contestant>(
     urls: &[String],
     patience: Duration,
-    harm: impl FnOnce(),
+    harm: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Duration> {
     let mut doors = Vec::new();
     for url in urls {
@@ -37,10 +37,14 @@ pub(super) async fn observe<C: Contestant>(
         C::write(&door).await.context("a write before the harm")?;
         doors.push(door);
     }
-    harm();
     let harmed = Instant::now();
-    let observed = timeout(patience, write_on::<C>(urls, &doors, harmed)).await;
-    observed.with_context(|| format!("nobody else leads and takes writes within {patience:?}"))
+    // A harm that takes time, such as a question, is waited for like an answer.
+    let observed = async { Ok(write_on::<C>(urls, &doors, harmed).await) };
+    let both = async { tokio::try_join!(harm(), observed) };
+    let ((), longest) = timeout(patience, both)
+        .await
+        .with_context(|| format!("nobody else leads and takes writes within {patience:?}"))??;
+    Ok(longest)
 }
 
 /// The longest gap from `harmed` on.

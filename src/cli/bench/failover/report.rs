@@ -3,21 +3,37 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::cli::bench::figures::{micros, quantiles};
+use crate::cli::bench::machine::Machine;
 use crate::cli::output::Table;
 
 /// What is done to whoever leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Fault {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
     Kill,
     Stop,
     Pause,
+    Transfer,
+    KillUnderLoad,
+    HolderKilled,
+    HolderReleased,
+    HolderExpired,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 3] = [Self::Kill, Self::Stop, Self::Pause];
+    pub const ALL: [Self; 8] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Pause,
+        Self::Transfer,
+        Self::KillUnderLoad,
+        Self::HolderKilled,
+        Self::HolderReleased,
+        Self::HolderExpired,
+    ];
 }
 
 impl fmt::Display for Fault {
@@ -26,59 +42,55 @@ impl fmt::Display for Fault {
             Self::Kill => "killed (SIGKILL)",
             Self::Stop => "stopped in order (SIGTERM)",
             Self::Pause => "paused (SIGSTOP)",
+            Self::Transfer => "told to hand over",
+            Self::KillUnderLoad => "killed under load",
+            Self::HolderKilled => "an election's holder, killed",
+            Self::HolderReleased => "an election's holder, released",
+            Self::HolderExpired => "an election's holder, silent",
         })
     }
 }
 
 /// What one side took, round after round.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Series {
-    fault: Fault,
-    side: &'static str,
+pub struct Series {
+    pub fault: Fault,
+    pub side: String,
     /// In microseconds, in the order of the rounds.
     samples_us: Vec<u64>,
 }
 
 impl Series {
-    pub(super) fn new(fault: Fault, side: &'static str) -> Self {
-        Self { fault, side, samples_us: Vec::new() }
-    }
-
-    pub(super) fn is_of(&self, fault: Fault, side: &str) -> bool {
-        self.fault == fault && self.side == side
+    pub(super) fn new(fault: Fault, side: &str) -> Self {
+        Self { fault, side: side.to_owned(), samples_us: Vec::new() }
     }
 
     pub(super) fn add(&mut self, took: Duration) {
-        self.samples_us.push(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.samples_us.push(micros(took));
     }
 
-    /// Least, median, nine of ten, ninety-nine of a hundred, and longest.
-    fn quantiles(&self) -> [u64; 5] {
+    /// In ascending order.
+    pub fn sorted(&self) -> Vec<u64> {
         let mut sorted = self.samples_us.clone();
         sorted.sort_unstable();
-        [0, 50, 90, 99, 100].map(|of_hundred| {
-            // The least sample that so many of a hundred do not exceed.
-            let rank = (sorted.len() * of_hundred).div_ceil(100).max(1);
-            sorted.get(rank - 1).copied().unwrap_or_default()
-        })
+        sorted
     }
 }
 
 /// What is printed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverReport {
-    version: &'static str,
-    processors: usize,
+    machine: Machine,
     rounds: usize,
-    results: Vec<Series>,
+    writers: usize,
+    pub results: Vec<Series>,
 }
 
 impl FailoverReport {
-    pub(super) fn new(rounds: usize, results: Vec<Series>) -> Self {
-        let processors = std::thread::available_parallelism().map_or(0, usize::from);
-        Self { version: env!("CARGO_PKG_VERSION"), processors, rounds, results }
+    pub(super) fn new(machine: Machine, rounds: usize, writers: usize, results: Vec<Series>) -> Self {
+        Self { machine, rounds, writers, results }
     }
 }
 
@@ -90,28 +102,16 @@ impl fmt::Display for FailoverReport {
             let fault =
                 if told.replace(series.fault) == Some(series.fault) { String::new() } else { series.fault.to_string() };
             let [min, p50, p90, p99, max] =
-                series.quantiles().map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100));
-            table.row([fault, series.side.to_owned(), min, p50, p90, p99, max]);
+                quantiles(&series.sorted()).map(|us| format!("{}.{} ms", us / 1000, us % 1000 / 100));
+            table.row([fault, series.side.clone(), min, p50, p90, p99, max]);
         }
         f.write_str(&table.render(""))?;
         writeln!(
             f,
-            "The longest time without an acknowledged write, {} rounds each, in turns; {} processors for members and clients \
-             together.",
-            self.rounds, self.processors
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_samples_that_so_many_do_not_exceed() {
-        let mut series = Series::new(Fault::Kill, "Quorate");
-        assert_eq!(series.quantiles(), [0; 5]);
-        (1..=200).rev().for_each(|ms| series.add(Duration::from_millis(ms)));
-        assert_eq!(series.quantiles(), [1_000, 100_000, 180_000, 198_000, 200_000]);
+            "The longest time without an acknowledged write (of an election: until the next candidate is granted), {} rounds \
+             each, in turns; load is {} clients that write without a pause. Members and clients share the machine:",
+            self.rounds, self.writers
+        )?;
+        writeln!(f, "{}", self.machine)
     }
 }
