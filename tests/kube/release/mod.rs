@@ -11,6 +11,7 @@ pub mod marked;
 mod planned;
 mod prometheus;
 mod readme;
+mod resizing;
 mod runbooks;
 mod steady;
 mod volumes;
