@@ -14,4 +14,5 @@ mod readme;
 mod resizing;
 mod runbooks;
 mod steady;
+mod turns;
 mod volumes;
