@@ -189,12 +189,24 @@ spec:
         if let [voter] = voters[..] { Some(voter.member_id) } else { None }
     }
 
+    /// The metrics of a member.
+    pub async fn metrics(&self, member: usize) -> String {
+        let path = format!("/api/v1/namespaces/{}/pods/{}:9090/proxy/metrics", self.namespace.name, name(member));
+        kubectl(&["get", "--raw", &path]).await.unwrap()
+    }
+
     /// The folder on its node that is a member's volume.
     pub async fn volume(&self, member: usize) -> String {
         let claim = self.namespace.get(&format!("pvc/data-{}", name(member))).await.unwrap();
         let volume = claim["spec"]["volumeName"].as_str().expect("it is bound");
         kubectl(&["get", "persistentvolume", volume, "--output=jsonpath={.spec.local.path}"]).await.unwrap()
     }
+}
+
+/// The value of a metric without labels, as it stands there.
+pub fn metric(metrics: &str, name: &str) -> String {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no metric {name} in:\n{metrics}")).to_owned()
 }
 
 /// What they agree on, if they do.

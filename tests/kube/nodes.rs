@@ -59,6 +59,13 @@ impl Nodes {
         drained
     }
 
+    /// Keeps new pods from a node.
+    pub fn cordon(&self, node: usize) -> Drained {
+        let cordoned = Drained { node: format!("node{node}") };
+        output(&mut cordoned.kubectl(&["cordon"]));
+        cordoned
+    }
+
     /// Why a node cannot be drained within a few seconds.
     pub fn refuse_to_drain(&self, node: usize) -> String {
         let node = Drained { node: format!("node{node}") };
@@ -78,7 +85,8 @@ impl Nodes {
         self.run("node", &[&[node.to_string().as_str()], command].concat())
     }
 
-    /// Who has asked the API server, in this order, to change a status of Quorate's or the size of a StatefulSet in a namespace.
+    /// Who has asked the API server to change a status of Quorate's or the size of a StatefulSet in a namespace, and which accounts
+    /// of services have asked it to change pods and Leases there.
     pub fn audit(&self, namespace: &str) -> Vec<Value> {
         let kubeconfig = std::env::var("QUORATE_TEST_KUBECONFIG").expect("`make kube` runs the ring in a cluster");
         let cluster = Path::new(&kubeconfig).ancestors().nth(2).expect("it is in a folder of the cluster");

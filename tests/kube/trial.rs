@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Client;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::members::{Agreement, Members, PATIENCE};
+use crate::members::{Agreement, Members, PATIENCE, SIZE, metric, name};
 use crate::nodes::Nodes;
 use crate::support::candidates::{Candidates, Contest};
 use crate::support::linearizability::{self, Verdict};
@@ -70,23 +70,29 @@ impl Trial {
         let before = self.members.whole().await;
         let (acknowledged, attempts, began) = (self.workload.acknowledged(), self.workload.attempts(), Instant::now());
         let reigns = self.reigns();
+        let mut newest = self.workload.newest_acknowledged();
         self.with_rounds(inject(&before)).await;
+        newest.extend(self.workload.newest_acknowledged());
         let (injected, tried, done) = (began.elapsed(), self.workload.attempts(), self.workload.acknowledged());
         let after = self.members.whole().await;
         let whole = began.elapsed();
         self.acknowledged_more(WRITES).await;
         self.everything_is_led().await;
+        let same = self.workload.read_back(&newest).await;
         let gaps = self.candidates.longest_gaps_since(began);
         let gap = gaps.iter().copied().max().unwrap_or_default();
         println!(
             "{fault}: {acknowledged} writes acknowledged before; {} changes tried and {} writes acknowledged in {injected:.1?}, \
              none for at most {:.1?}; {} reigns began, and no election was without a leader for longer than {gap:.2?}; whole \
-             again after {whole:.1?}; {} acknowledged since; Raft leader quorate-{} -> quorate-{}",
+             again after {whole:.1?}; {} acknowledged since; of {} newest writes each member has kept or replaced every one ({same} of \
+             {} answers the write itself); Raft leader quorate-{} -> quorate-{}",
             tried - attempts,
             done - acknowledged,
             self.workload.longest_pause_since(began),
             self.reigns() - reigns,
             self.workload.acknowledged() - done,
+            newest.len(),
+            newest.len() * SIZE,
             before.leader,
             after.leader,
         );
@@ -129,16 +135,23 @@ impl Trial {
 
     /// Ends the work and holds everything that clients were told against the promises.
     pub async fn judge(self) {
-        let reigns = self.candidates.judge().await;
-        self.workload.read_everything().await;
-        let (operations, notes) = self.workload.stop().await;
-        let story = self.watcher.stop().await;
+        let Self { candidates, workload, watcher, nodes: _nodes, members } = self;
+        let reigns = candidates.judge().await;
+        workload.read_everything().await;
+        let (operations, notes) = workload.stop().await;
+        let story = watcher.stop().await;
         let unknown = operations.iter().filter(|operation| operation.returned.is_none()).count();
         println!(
             "{} operations, {unknown} of unknown outcome; a watch told {} changes; {reigns} reigns in {ELECTIONS} elections, none \
              beside another",
             operations.len(),
             story.len()
+        );
+        // Half of the writers try again with an idempotency key while there is doubt, for some seconds; a quorum may be away for longer.
+        println!(
+            "{} changes were given up in doubt, and may take effect until the end: {:#?}",
+            notes.given_up.len(),
+            notes.given_up
         );
         assert!(reigns >= ELECTIONS, "only {reigns} reigns");
         assert!(notes.surprises.is_empty(), "no client should be told this: {:#?}", notes.surprises);
@@ -147,6 +160,7 @@ impl Trial {
         assert!(misses.is_empty(), "{} acknowledged writes are not in the watch: {:#?}", misses.len(), misses.first());
         assert_eq!(linearizability::check(&operations), Verdict::Linearizable);
         revisions::check(&operations).unwrap();
+        members_agree(&members).await;
     }
 
     /// Goes on with new keys again and again while something lasts.
@@ -164,7 +178,29 @@ impl Trial {
     }
 }
 
+/// Waits until all members have applied the same, and compares what they hold. Nobody has ever found another digest, or a gap in a
+/// watch.
+async fn members_agree(members: &Members) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut states = Vec::new();
+        for member in 0..SIZE {
+            let metrics = members.metrics(member).await;
+            for never in ["quorate_digest_mismatches_total", "quorate_watch_gaps_total"] {
+                assert_eq!(metric(&metrics, never), "0", "{never} of {}", name(member));
+            }
+            states.push(["quorate_applied_index", "quorate_state_digest"].map(|of| metric(&metrics, of)));
+        }
+        if states.iter().all(|state| *state == states[0]) {
+            println!("all members have applied up to {} and hold the same: {}", states[0][0], states[0][1]);
+            return;
+        }
+        assert!(Instant::now() < deadline, "applied index and digest of each member differ: {states:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Whoever has to lead again soon gives up on an address behind which nobody is.
-fn candidates_http() -> Client {
+pub fn candidates_http() -> Client {
     Client::builder().connect_timeout(Duration::from_millis(300)).build().unwrap()
 }

@@ -133,6 +133,28 @@ impl Workload {
         }
     }
 
+    /// The newest write of each writer that was acknowledged to it.
+    pub fn newest_acknowledged(&self) -> Vec<Operation> {
+        let operations = self.shared.recorder.operations();
+        let newest = |writer| {
+            let is_it = |it: &&Operation| it.client == writer && matches!(it.reply, Reply::Put { .. });
+            operations.iter().rfind(is_it).cloned()
+        };
+        (0..WRITERS).filter_map(newest).collect()
+    }
+
+    /// Reads writes that were acknowledged from every member: each is there still, or its key was changed since, as somebody has
+    /// asked for. How many of the answers were the write itself.
+    pub async fn read_back(&self, writes: &[Operation]) -> usize {
+        let mut same = 0;
+        for write in writes {
+            for url in &self.shared.urls {
+                same += usize::from(self.shared.is_there(write, url).await);
+            }
+        }
+        same
+    }
+
     /// Lets every client finish what it does.
     pub async fn stop(self) -> (Vec<Operation>, Notes) {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -240,6 +262,42 @@ impl Shared {
             Err(error) if error.is_connect() || call == Call::Get => Answer::NotDone,
             Err(error) => Answer::Doubt(format!("{call:?}: {error:?}")),
         }
+    }
+
+    /// Whether a member still has a write that was acknowledged, and not one that came after it.
+    async fn is_there(&self, write: &Operation, url: &str) -> bool {
+        let (Call::Put { value, .. }, Reply::Put { revision }) = (write.call, write.reply) else {
+            panic!("no acknowledged write: {write:?}")
+        };
+        let url = format!("{url}/v1/kv/{}", write.key);
+        let seen = loop {
+            let pending = self.recorder.begin(WRITERS + READERS, &write.key, Call::Get);
+            match self.send(&url, Call::Get, None).await {
+                Answer::Told(reply) => {
+                    pending.end(reply);
+                    let Reply::Got(seen) = reply else { panic!("{reply:?} answers a read") };
+                    break seen;
+                }
+                Answer::NotDone => pending.never_happened(),
+                Answer::Doubt(text) | Answer::Surprise(text) => panic!("{url} cannot be read: {text}"),
+            }
+            sleep(Duration::from_millis(50)).await;
+        };
+        match seen {
+            Some(seen) if seen.revision == revision => assert_eq!(seen.value, value, "{url}: another value"),
+            Some(seen) => assert!(seen.revision > revision, "{url}: {write:?} is lost, {seen:?} is there"),
+            None => assert!(self.may_be_deleted(write, revision), "{url}: {write:?} is lost, nothing is there"),
+        }
+        seen.is_some_and(|seen| seen.revision == revision)
+    }
+
+    /// Whether somebody has deleted a key after a write of that revision, or may have.
+    fn may_be_deleted(&self, write: &Operation, written: u64) -> bool {
+        self.recorder.operations().iter().filter(|it| it.key == write.key).any(|it| match (it.call, it.reply) {
+            (Call::Delete { .. }, Reply::Deleted { existed, revision }) => existed && revision > written,
+            (Call::Delete { .. }, Reply::Unknown) => true,
+            _ => false,
+        })
     }
 
     fn acknowledge(&self, reply: Reply) {

@@ -64,7 +64,8 @@ etcd_server() {
         --listen-client-urls=http://127.0.0.1:2379 --advertise-client-urls=http://127.0.0.1:2379
 }
 
-# Writes down who has changed what of Quorate's statuses and of a StatefulSet's size, with the pod that asked: tests look for it.
+# Writes down who has changed what of Quorate's statuses and of a StatefulSet's size, and which accounts of services have changed pods
+# and Leases, with the pod that asked: tests look for it.
 audit_policy() {
     cat <<END
 apiVersion: audit.k8s.io/v1
@@ -76,6 +77,12 @@ rules:
   resources:
   - {group: quorate.io, resources: [quorateclusters/status, replicatedconfigs/status, leaderelections/status]}
   - {group: apps, resources: [statefulsets/scale]}
+- level: Request
+  verbs: [create, patch, update]
+  userGroups: ["system:serviceaccounts"]
+  resources:
+  - {group: "", resources: [pods]}
+  - {group: coordination.k8s.io, resources: [leases]}
 - level: None
 END
 }

@@ -5,44 +5,15 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, interval, sleep};
 
+use super::audit::{Write, order, writes};
 use super::helm::Release;
+use crate::api::elected::LABEL;
 use crate::kubectl::get;
 use crate::members::{Agreement, PATIENCE, SIZE, name, others};
 use crate::namespace::Namespace;
 use crate::nodes::{Nodes, Partition};
 use crate::support::effort::Effort;
 use crate::trial::Trial;
-
-/// What somebody has asked the API server to write, as it has written it down.
-#[derive(Debug)]
-struct Write {
-    /// With microseconds, so that their order is that of their texts.
-    at: String,
-    pod: String,
-    manager: String,
-    /// That of the status; the size of a StatefulSet has none.
-    leadership: Option<u64>,
-    code: u64,
-    status: Value,
-}
-
-/// Everything that was to be written in a namespace, in order of arrival.
-fn writes(nodes: &Nodes, namespace: &str) -> Vec<Write> {
-    let write = |entry: Value| {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Some(Write {
-            at: text(&entry["requestReceivedTimestamp"]),
-            pod: text(&entry["user"]["extra"]["authentication.kubernetes.io/pod-name"][0]),
-            manager: text(&entry["requestURI"]).rsplit_once("fieldManager=")?.1.to_owned(),
-            leadership: entry["requestObject"]["status"]["observedLeadership"].as_u64(),
-            code: entry["responseStatus"]["code"].as_u64()?,
-            status: entry["requestObject"]["status"].clone(),
-        })
-    };
-    let mut writes: Vec<_> = nodes.audit(namespace).into_iter().filter_map(write).collect();
-    writes.sort_by(|one, other| one.at.cmp(&other.at));
-    writes
-}
 
 /// Changes a config again and again, so that whoever leads has a status to write. Never ends.
 async fn change(namespace: &Namespace) {
@@ -56,10 +27,22 @@ async fn change(namespace: &Namespace) {
     }
 }
 
+/// Gives the label to a pod that does not lead, or takes it from the one that does, again and again, so that whoever believes that
+/// it leads the cluster has a label to write. Never ends.
+async fn meddle(namespace: &Namespace) {
+    let mut pace = interval(Duration::from_millis(700));
+    for number in 0.. {
+        pace.tick().await;
+        let label = if number % 2 == 0 { format!("{LABEL}=true") } else { format!("{LABEL}-") };
+        namespace.kubectl(&["label", "pod", &format!("waiting-{}", number % 3), &label, "--overwrite"]).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_the_next_one_does() {
     let nodes = Nodes::alone().await;
-    let release = Release::running().await;
+    let release = Release::running_with_marks().await;
+    let first = release.declare_marked().await;
     let trial = Trial::with(release.members(), nodes).await;
     let namespace = &release.namespace;
     // Who is cut off itself must not say that nobody has a quorum either, which would be after ten seconds and its turn.
@@ -67,24 +50,43 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
     let cut_off = async |before: &Agreement| {
         let leadership = observed(&release).await;
         let writing = async || writes(&trial.nodes, &namespace.name);
-        // Until then it writes. Afterwards nobody declares anything, so that nothing keeps it waiting for a commit: what it sees
-        // of its peers, and of what the next one has written, are reasons enough to write.
         let known = writing().await.len();
-        let written = wait_until("the Raft leader writes", async || writing().await.len() > known + 2);
-        tokio::select! {
-            () = written => {}
-            () = change(namespace) => {}
-        }
+        // Until then it writes: statuses, labels and Leases.
+        let written = async {
+            let second = release.succeed(first, "waiting-1").await;
+            release.wait_until_shown(&second).await;
+            let done = async || {
+                let writes = writing().await.split_off(known);
+                let is_written = |what: &str| writes.iter().any(|write| write.what == what && write.is_done());
+                ["replicatedconfigs/status", "pods", "leases"].into_iter().all(is_written)
+            };
+            wait_until("the Raft leader writes", done).await;
+            second
+        };
+        let second = tokio::select! {
+            second = written => second,
+            () = change(namespace) => unreachable!("it never ends"),
+        };
         let places = trial.members.places().await;
         let from: Vec<_> = others(before.leader).into_iter().map(|other| places[other].ip.clone()).collect();
         let place = &places[before.leader];
         let partition = trial.nodes.partition_pod(place.node, &place.ip, &from);
         let began = Instant::now();
-        trial.members.succeed(before.leader).await;
-        wait_until("the next one writes", async || observed(&release).await > leadership).await;
-        sleep(least.saturating_sub(began.elapsed())).await;
+        // From now on nobody declares anything, so that nothing keeps it waiting for a commit: what it sees of its peers, of labels
+        // that are wrong, and of a Lease that is to be renewed are reasons enough to write, and another pod leads by now.
+        let next = async {
+            trial.members.succeed(before.leader).await;
+            wait_until("the next one writes", async || observed(&release).await > leadership).await;
+            let third = release.succeed(second, "waiting-2").await;
+            release.wait_until_shown(&third).await;
+            sleep(least.saturating_sub(began.elapsed())).await;
+        };
+        tokio::select! {
+            () = next => {}
+            () = meddle(namespace) => unreachable!("it never ends"),
+        }
         assert!(partition.dropped() > 0, "nothing was kept from arriving");
-        assert_in_turn(&writing().await, leadership, &name(before.leader));
+        assert_in_turn(&writing().await[known..], leadership, &name(before.leader));
     };
     trial.survives("the Raft leader parted from its peers alone", cut_off).await;
 
@@ -110,19 +112,25 @@ async fn wait_until(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// That the one with this leadership has written until its peers left it, and not any more when the next one began.
+/// That this member has written statuses of this leadership, labels and Leases, and none of them any more when the next one began.
 fn assert_in_turn(writes: &[Write], leadership: u64, pod: &str) {
-    let last = writes.iter().rfind(|write| write.leadership == Some(leadership)).expect("it has written");
-    let next = writes.iter().position(|write| write.leadership > Some(leadership)).expect("the next one writes");
-    let mut order = String::new();
-    for Write { at, pod, manager, leadership, code, .. } in writes {
-        order += &format!("\n{at} {pod} as {manager}, leadership {leadership:?}: {code}");
+    let order = order(writes);
+    let next = writes.iter().position(|write| write.pod != pod && write.manager == "quorate");
+    let next = next.unwrap_or_else(|| panic!("the next one writes:{order}"));
+    for what in ["replicatedconfigs/status", "pods", "leases"] {
+        let is_it = |write: &&Write| write.what == what && write.is_done();
+        let last = writes[..next].iter().rfind(is_it).unwrap_or_else(|| panic!("it has written {what}:{order}"));
+        let first = writes[next..].iter().find(is_it).map_or("never", |write| &write.at);
+        println!("{what}: leadership {leadership} wrote until {}, the next one from {first} on", last.at);
     }
-    println!("leadership {leadership} wrote until {}, the next one from {} on", last.at, writes[next].at);
-    assert_eq!(last.pod, pod, "{order}");
-    let is_old = |write: &&Write| write.pod == pod || write.leadership.is_some_and(|known| known <= leadership);
-    let late = writes[next..].iter().filter(is_old).count();
-    assert_eq!(late, 0, "the deposed one still writes:{order}");
+    for what in ["pods", "leases"] {
+        assert!(
+            writes[next..].iter().any(|write| write.what == what && write.is_done()),
+            "nobody writes {what}:{order}"
+        );
+    }
+    let is_late = |write: &&Write| write.pod == pod || write.leadership().is_some_and(|known| known <= leadership);
+    assert_eq!(writes[next..].iter().filter(is_late).count(), 0, "the deposed one still writes:{order}");
 }
 
 /// Parts every member from every other until it is told that there is no quorum.
@@ -143,8 +151,9 @@ async fn everybody_alone(trial: &Trial, release: &Release) {
 /// That one member has said, once, that there is no quorum. The next Raft leader may say it too, until it has heard the others.
 fn assert_told_by_one(writes: &[Write]) {
     let by_a_member = writes.iter().filter(|write| write.manager == "quorate-leaderless");
-    let told: Vec<_> =
-        by_a_member.map(|write| (&write.pod, condition(&write.status, "QuorumAvailable"), write.code)).collect();
+    let told: Vec<_> = by_a_member
+        .map(|write| (&write.pod, condition(&write.request["status"], "QuorumAvailable"), write.code))
+        .collect();
     println!("the loss of the quorum was told by {told:?}");
     assert!(matches!(told[..], [(_, Some("False"), 200)]), "{told:?}");
 }

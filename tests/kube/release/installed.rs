@@ -26,8 +26,17 @@ const DEADLINE: &str = "--timeout=3m";
 impl Release {
     /// Three members that serve, in a namespace of their own.
     pub async fn running() -> Self {
-        let release = Self::of(Namespace::for_pods("chart").await);
-        release.install_and_wait(&[]).await.unwrap();
+        Self::running_with(&[]).await
+    }
+
+    /// Members that serve, installed with these options of Helm.
+    pub async fn running_with(options: &[&str]) -> Self {
+        Self::running_in(Namespace::for_pods("chart").await, options).await
+    }
+
+    pub async fn running_in(namespace: Namespace, options: &[&str]) -> Self {
+        let release = Self::of(namespace);
+        release.install_and_wait(options).await.unwrap();
         release
     }
 

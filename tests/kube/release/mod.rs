@@ -1,14 +1,18 @@
 //! A release of the chart, as users have it: how it comes, grows, changes and goes, and what the README and the runbooks say of it.
 
+mod audit;
 mod deposed;
 mod electing;
 mod gone;
 mod growing;
 pub mod helm;
 mod installed;
+pub mod marked;
 mod planned;
 mod prometheus;
 mod readme;
+mod resizing;
 mod runbooks;
 mod steady;
+mod turns;
 mod volumes;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::process::Child;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::helm::Release;
+use super::turns;
 use crate::kubectl;
 use crate::members::{Agreement, PATIENCE, Place, SIZE, name};
 use crate::namespace::Namespace;
@@ -21,6 +23,9 @@ use crate::trial::{GAP, Trial};
 /// How soon a quorum is back after somebody has scaled it away.
 const BACK: Duration = Duration::from_secs(60);
 
+/// How long nothing may come of what is declared while the cluster is paused.
+const WHILE_PAUSED: Duration = Duration::from_secs(4);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made_up_for() {
     let nodes = Nodes::alone().await;
@@ -28,12 +33,7 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
     let trial = Trial::with(release.members(), nodes).await;
 
     lead(&trial, 0).await;
-    orderly(&trial, "a rolling restart", SIZE, async |_| {
-        let namespace = &release.namespace;
-        namespace.kubectl(&["rollout", "restart", "statefulset/quorate"]).await.unwrap();
-        namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=3m"]).await.unwrap();
-    })
-    .await;
+    orderly(&trial, "a rolling restart", SIZE, async |_| restarted(&trial, &release).await).await;
 
     let times = Effort::from_environment().pick(1, SIZE);
     for member in 0..times {
@@ -42,6 +42,9 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
         let fault = format!("the node of {} drained", name(member));
         orderly(&trial, &fault, 1, async |_| drained(&trial, member).await).await;
     }
+
+    preferred(&trial).await;
+    trial.survives("paused, and five voters declared", async |_| paused(&trial, &release).await).await;
 
     release.without_scale_policy().await;
     trial.survives("scaled by hand to one of three", async |_| scaled_to_one(&trial, &release).await).await;
@@ -71,6 +74,94 @@ async fn orderly(trial: &Trial, what: &str, replaced: usize, act: impl AsyncFnOn
     assert!(!changes.is_empty(), "{what}: nobody tells that leadership was handed over");
     let lost: Vec<_> = changes.iter().filter(|change| !change.contains(r#""cause":"Transfer""#)).collect();
     assert!(lost.is_empty(), "{what}: leadership was lost, not handed over: {lost:#?}");
+}
+
+/// Restarts all, one after the other, and sees that each has caught up before the next one is taken away.
+async fn restarted(trial: &Trial, release: &Release) {
+    let (namespace, turns) = (&release.namespace, Mutex::default());
+    let restart = async {
+        namespace.kubectl(&["rollout", "restart", "statefulset/quorate"]).await.unwrap();
+        namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=3m"]).await.unwrap();
+    };
+    tokio::select! {
+        () = restart => {}
+        () = turns::follow(&trial.members, &turns) => unreachable!("it never ends"),
+    }
+    let turns = turns.into_inner().unwrap();
+    println!("what the former had applied when the next one was taken away: {turns:#?}");
+    assert_eq!(turns.len(), SIZE - 1, "each but the first has one before it");
+    assert!(turns.windows(2).all(|pair| pair[0].gone == pair[1].former), "one after the other: {turns:?}");
+    for turn in &turns {
+        assert!(turn.applied >= Some(turn.known), "{turn:?}: it has not caught up");
+    }
+}
+
+/// Lets the resource say which member is preferred, and then takes its node away from it for a while: no election minds.
+async fn preferred(trial: &Trial) {
+    let preferred = (trial.members.whole().await.leader + 1) % SIZE;
+    let prefer = format!(r#"{{"preferredLeader": "{}"}}"#, name(preferred));
+    let node = trial.members.places().await[preferred].node;
+    let said = async |_: &Agreement| {
+        patch(trial, &prefer).await;
+        wait_until_led(trial, |leader| leader == preferred).await;
+    };
+    let mut cordoned = None;
+    let mut gaps = vec![trial.survives(&format!("{} preferred", name(preferred)), said).await];
+    let cordon = async |_: &Agreement| {
+        cordoned = Some(trial.nodes.cordon(node));
+        wait_until_led(trial, |leader| leader != preferred).await;
+    };
+    gaps.push(trial.survives("its node cordoned", cordon).await);
+    let uncordon = async |_: &Agreement| {
+        drop(cordoned);
+        wait_until_led(trial, |leader| leader == preferred).await;
+    };
+    gaps.push(trial.survives("its node uncordoned", uncordon).await);
+    patch(trial, r#"{"preferredLeader": null}"#).await;
+    assert!(gaps.iter().all(|gap| *gap <= GAP), "an election was without a leader for {gaps:?}");
+}
+
+/// Declares something else of the cluster.
+async fn patch(trial: &Trial, spec: &str) {
+    let patch = format!(r#"{{"spec": {spec}}}"#);
+    trial.members.namespace.kubectl(&["patch", "qc/quorate", "--type=merge", "--patch", &patch]).await.unwrap();
+}
+
+async fn wait_until_led(trial: &Trial, enough: impl Fn(usize) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let leader = trial.members.agree(&[0, 1, 2]).await.leader;
+        if enough(leader) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{} leads still after {PATIENCE:?}", name(leader));
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Five voters are declared, and nothing comes of it while the cluster is paused.
+async fn paused(trial: &Trial, release: &Release) {
+    let is_progressing = |status: &Value, reason: &str, text: &str| {
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let mut progressing = conditions.filter(|condition| condition["type"] == "Progressing");
+        progressing.any(|it| it["reason"] == reason && it["message"].as_str().is_some_and(|it| it.starts_with(text)))
+    };
+    let look = async || {
+        let set = release.namespace.get("statefulset/quorate").await.unwrap();
+        let seen = trial.members.seen_by(0).await.expect("it answers");
+        let members: Vec<_> = seen.members.into_iter().map(|it| (it.member_id, it.name, it.role)).collect();
+        (set["spec"]["replicas"].clone(), set["metadata"]["generation"].clone(), members)
+    };
+    let before = look().await;
+    patch(trial, r#"{"paused": true, "voters": 5}"#).await;
+    release.status_when("paused", |status| is_progressing(status, "Paused", "3 of 5 voters")).await;
+    let began = Instant::now();
+    while began.elapsed() < WHILE_PAUSED {
+        trial.acknowledged_more(50).await;
+        assert_eq!(look().await, before);
+    }
+    patch(trial, r#"{"paused": false, "voters": 3}"#).await;
+    release.status_when("not paused", |status| is_progressing(status, "AsDeclared", "3 of 3 voters")).await;
 }
 
 /// What the members that are there have seen of changes of the Raft leader, but for the first one that each has heard of.

@@ -1,23 +1,24 @@
 //! Volumes that pods lose, and volumes that somebody puts back: what becomes of them, and where a person finds it.
 
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep};
 
+use super::growing::ids;
 use super::helm::Release;
 use crate::kubectl::{self, kubectl};
-use crate::members::PATIENCE;
+use crate::members::{Agreement, PATIENCE, name};
 use crate::nodes::Nodes;
+use crate::trial::Trial;
 
 /// Where a volume is.
-struct Where {
-    node: usize,
-    path: String,
+pub struct Where {
+    pub node: usize,
+    pub path: String,
 }
 
 impl Release {
     /// The folder behind the volume of a pod.
-    async fn volume_of(&self, pod: &str) -> Where {
+    pub async fn volume_of(&self, pod: &str) -> Where {
         let claim = self.namespace.get(&format!("persistentvolumeclaim/data-{pod}")).await.unwrap();
         let volume = claim["spec"]["volumeName"].as_str().unwrap().to_owned();
         let volume = kubectl::get(&["persistentvolume", &volume]).await.unwrap();
@@ -27,29 +28,26 @@ impl Release {
         Where { node, path: volume["spec"]["local"]["path"].as_str().unwrap().to_owned() }
     }
 
-    /// Keeps a pod from running while `change` is done to its volume, as a person does who puts a backup back.
-    async fn with_its_pod_away(&self, nodes: &Nodes, pod: &str, change: &str) {
-        let Where { node, .. } = self.volume_of(pod).await;
-        kubectl(&["cordon", &format!("node{node}")]).await.unwrap();
-        self.namespace.kubectl(&["delete", &format!("pod/{pod}")]).await.unwrap();
-        println!("{}", nodes.in_node(node, &["sh", "-euxc", change]));
-        kubectl(&["uncordon", &format!("node{node}")]).await.unwrap();
+    /// Keeps pods from running while `change` is done to their volumes, as a person does who puts a backup back.
+    async fn with_pods_away(&self, nodes: &Nodes, pods: &[&str], change: &str) {
+        let mut cordoned = Vec::new();
+        let mut deletion = vec!["delete", "pod"];
+        for pod in pods {
+            cordoned.push((self.volume_of(pod).await.node, nodes.cordon(self.volume_of(pod).await.node)));
+            deletion.push(pod);
+        }
+        self.namespace.kubectl(&deletion).await.unwrap();
+        println!("{}", nodes.in_node(cordoned[0].0, &["sh", "-euxc", change]));
     }
 
-    /// Writes a key again and again until told to stop; how often it was written.
-    async fn write_until(&self, mut stop: watch::Receiver<bool>) -> u64 {
-        let members = self.members();
-        let (urls, http) = (members.urls(), reqwest::Client::new());
-        let mut written = 0;
-        for number in 0_usize.. {
-            if *stop.borrow_and_update() {
-                break;
-            }
-            let url = format!("{}/v1/kv/count", urls[number % urls.len()]);
-            let put = http.put(url).timeout(Duration::from_secs(5)).body(number.to_string()).send().await;
-            written += u64::from(put.is_ok_and(|answer| answer.status().is_success()));
-        }
-        written
+    /// Gives each of two pods the volume of the other.
+    async fn swap_volumes(&self, nodes: &Nodes, [one, other]: [&str; 2]) {
+        let [first, second] = [self.volume_of(one).await.path, self.volume_of(other).await.path];
+        // What is mounted stays, what is in it moves.
+        let change = format!(
+            "mkdir {first}.swap; mv {first}/* {first}.swap/; mv {second}/* {first}/; mv {first}.swap/* {second}/; rmdir {first}.swap"
+        );
+        self.with_pods_away(nodes, &[one, other], &change).await;
     }
 }
 
@@ -64,41 +62,62 @@ fn degraded(status: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_that_lose_their_volumes_under_writes_are_replaced_one_after_the_other() {
-    let _nodes = Nodes::alone().await;
+async fn pods_that_lose_their_volumes_and_one_that_is_there_twice_cost_no_write_and_no_election() {
+    let nodes = Nodes::alone().await;
     let release = Release::running().await;
-    let before = release.status_when("whole", |status| status["voters"] == 3).await;
-    let (stop, stopped) = watch::channel(false);
-    let writing = async {
-        for pod in ["quorate-0", "quorate-1"] {
-            let old = super::growing::ids(&before, pod);
-            release.wipe(pod).await;
-            let is_replaced = |status: &Value| {
-                let new = super::growing::ids(status, pod);
-                new.len() == 1 && new != old && status["members"].as_array().unwrap().len() == 3
-            };
-            let after = release.status_when("replaced", is_replaced).await;
-            assert_eq!(after["clusterId"], before["clusterId"]);
-            release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
-        }
-        stop.send_replace(true);
+    let trial = Trial::with(release.members(), nodes).await;
+    for pod in ["quorate-0", "quorate-1"] {
+        trial.survives(&format!("the volume of {pod} lost"), async |_| volume_lost(&release, pod).await).await;
+    }
+    trial.survives("a pod there twice", async |before| there_twice(&trial, &release, before).await).await;
+    trial.judge().await;
+}
+
+/// Takes a pod away with its volume, until another member has taken its place.
+async fn volume_lost(release: &Release, pod: &str) {
+    let before = release.status_when("whole", |status| status["voters"] == 3 && ids(status, pod).len() == 1).await;
+    release.wipe(pod).await;
+    let is_replaced = |status: &Value| {
+        let new = ids(status, pod);
+        new.len() == 1 && new != ids(&before, pod) && status["members"].as_array().unwrap().len() == 3
     };
-    let (written, ()) = tokio::join!(release.write_until(stopped), writing);
-    println!("{written} writes were acknowledged while two pods lost their volumes, one after the other");
-    assert!(written > 100, "{written}");
+    let after = release.status_when("replaced", is_replaced).await;
+    assert_eq!(after["clusterId"], before["clusterId"]);
+    release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
+}
+
+/// A member stands still, and its pod is taken away by force, so that another one is there before its process has gone. What ends the
+/// old container stands still as well, as on a node that does not do what it is told.
+async fn there_twice(trial: &Trial, release: &Release, before: &Agreement) {
+    let (member, nodes) = ((before.leader + 1) % 3, &trial.nodes);
+    let (pod, place) = (name(member), trial.members.places().await.swap_remove(member));
+    let id = trial.members.id(member).await;
+    let frozen = nodes.in_node(place.node, &["pgrep", "-x", "quorate"]);
+    let frozen = frozen.trim();
+    let stop = r#"shim=$(ps -o ppid= -p "$0"); kill -STOP $shim "$0"; echo $shim"#;
+    let shim = nodes.in_node(place.node, &["sh", "-euc", stop, frozen]);
+    release.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await.unwrap();
+    release.says(&pod, "is in use by another process; one directory belongs to one member").await;
+    assert_ne!(trial.members.place(member).await.map(|now| now.uid), Some(place.uid));
+    assert_eq!(nodes.in_node(place.node, &["ps", "-o", "stat=", "-p", frozen]).trim().chars().next(), Some('T'));
+    nodes.in_node(place.node, &["sh", "-euc", r#"kill -KILL "$1"; kill -CONT "$0""#, shim.trim(), frozen]);
+    release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
+    assert_eq!(trial.members.id(member).await, id, "it is the member that it was");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volume_that_somebody_has_put_back_is_refused_and_a_condition_says_what_to_do() {
+async fn volumes_that_somebody_has_swapped_or_put_back_are_refused_and_a_condition_says_what_to_do() {
     let nodes = Nodes::alone().await;
-    let release = Release::running().await;
+    // Of five, two may be refused at a time.
+    let release = Release::running_with(&["--set=voters=5"]).await;
+    swapped_and_healed(&nodes, &release).await;
     let (pod, namespace) = ("quorate-2", &release.namespace);
     let Where { path, .. } = release.volume_of(pod).await;
-    release.with_its_pod_away(&nodes, pod, &format!("rm -rf {path}.old; cp -a {path} {path}.old")).await;
+    release.with_pods_away(&nodes, &[pod], &format!("rm -rf {path}.old; cp -a {path} {path}.old")).await;
     namespace.wait(&format!("pod/{pod}"), "condition=Ready", 90).await;
     release.status_when("well again", |status| degraded(status).starts_with("False")).await;
     let restore = format!("rm -rf {path}/*; cp -a {path}.old/. {path}/; rm -rf {path}.old");
-    release.with_its_pod_away(&nodes, pod, &restore).await;
+    release.with_pods_away(&nodes, &[pod], &restore).await;
 
     let is_told = |status: &Value| {
         let text = degraded(status);
@@ -106,7 +125,7 @@ async fn a_volume_that_somebody_has_put_back_is_refused_and_a_condition_says_wha
     };
     let status = release.status_when("told", is_told).await;
     println!("{}", degraded(&status));
-    assert_eq!(status["voters"], 3);
+    assert_eq!(status["voters"], 5);
     let url = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/readyz?verbose", namespace.name);
     let ready = kubectl(&["get", "--raw", &url]).await;
     assert!(ready.as_ref().is_err(), "{ready:?}");
@@ -116,10 +135,36 @@ async fn a_volume_that_somebody_has_put_back_is_refused_and_a_condition_says_wha
 
     // What the text says.
     release.wipe(pod).await;
-    release.status_when("well again", |status| degraded(status).starts_with("False") && status["voters"] == 3).await;
+    release.status_when("well again", |status| degraded(status).starts_with("False") && status["voters"] == 5).await;
     let deadline = Instant::now() + PATIENCE;
     while namespace.exec(pod, &["quorate", "get", "kv", "kept"]).await.as_deref() != Ok("well") {
         assert!(Instant::now() < deadline, "{pod} does not serve again");
         sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Two pods get each other's volumes and take no part, and the right ones again and do.
+async fn swapped_and_healed(nodes: &Nodes, release: &Release) {
+    let pods = ["quorate-3", "quorate-4"];
+    let [one, other] = pods;
+    let before = release.status_when("whole", |status| status["voters"] == 5).await;
+    release.swap_volumes(nodes, pods).await;
+    let is_told = |status: &Value| {
+        let text = degraded(status);
+        let is_refused = |pod: &str, other: &str| {
+            text.contains(&format!("{pod} is refused: this volume belongs to {other}"))
+                && text.contains(&format!("and not to {pod}; check which data directory is mounted where"))
+        };
+        text.starts_with("True MembersRefused: ") && is_refused(one, other) && is_refused(other, one)
+    };
+    println!("{}", degraded(&release.status_when("told that volumes are swapped", is_told).await));
+    release.namespace.exec("quorate-0", &["quorate", "put", "kv", "swapped", "no matter"]).await.unwrap();
+
+    release.swap_volumes(nodes, pods).await;
+    let after = release.status_when("well again", |status| degraded(status).starts_with("False")).await;
+    for pod in pods {
+        assert_eq!(ids(&after, pod), ids(&before, pod), "{pod} is the member that it was");
+        release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
+        assert_eq!(release.namespace.exec(pod, &["quorate", "get", "kv", "swapped"]).await.as_deref(), Ok("no matter"));
     }
 }
