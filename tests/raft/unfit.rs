@@ -43,6 +43,7 @@ async fn take_from(cluster: &Cluster, unfit: &str) {
 fn has_led(cluster: &Cluster, text: &str) -> Arc<AtomicBool> {
     let (led, mut changes) = (Arc::new(AtomicBool::new(false)), cluster.raft(text).status_changes());
     let seen = Arc::clone(&led);
+    #[expect(clippy::disallowed_methods, reason = "it ends with the cluster that it watches")]
     tokio::spawn(async move {
         while changes.wait_for(|status| status.role == RaftRole::Leader).await.is_ok() {
             seen.store(true, Ordering::Release);

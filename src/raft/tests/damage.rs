@@ -225,8 +225,8 @@ async fn killed(newest: u64) -> (Files, Content, Content) {
     let mut store = open(&volume).unwrap();
     store.save_vote(&vote(3)).await.unwrap();
     append(&mut store, (0..12).map(|index| entry(index, 100)).collect()).await.unwrap();
-    append(&mut store, vec![entry(12, 40_000)]).await.unwrap();
     let mut before = content(&mut store).await;
+    append(&mut store, vec![entry(12, 40_000)]).await.unwrap();
     for index in 13..13 + newest {
         before = content(&mut store).await;
         append(&mut store, vec![entry(index, 100)]).await.unwrap();
@@ -255,19 +255,19 @@ async fn damage_of_the_journal_after_a_crash_costs_at_most_the_newest_batch() {
     assert!(counts.len() == 4 && counts.values().all(|count| *count > 100), "{counts:?}");
 }
 
-/// redb goes back by a commit when its newest one is damaged. Then the journal is either whole, or does not fit.
+/// redb goes back by a commit when its newest one is damaged. What it had taken over is then still in the journal, or the
+/// journal does not fit any more; only a batch that was too long for the journal, and is the newest, is lost.
 #[tokio::test]
 async fn damage_of_the_log_after_a_crash_is_refused_or_changes_nothing() {
     for newest in [0, 1] {
-        let (files, acknowledged, _) = killed(newest).await;
+        let (files, acknowledged, before) = killed(newest).await;
         let damages: Vec<_> = flips(&files.log, density(Density::OfByte)).collect();
         let counts = tally(&files, LOG_FILE, &damages, |damage, found| match found {
             None => "refused",
-            Some(found) => {
-                assert_eq!(found, acknowledged, "{damage:?} went unnoticed, with {newest} batches in the journal");
-                "harmless"
-            }
+            Some(found) if found == acknowledged => "harmless",
+            Some(found) if newest == 0 && found == before => "went back by one batch",
+            Some(found) => panic!("{damage:?} went unnoticed, with {newest} batches in the journal: {found:?}"),
         });
-        assert!(counts.len() == 2 && counts.values().all(|count| *count > 100), "{counts:?}");
+        assert!(counts["refused"] > 100 && counts["harmless"] > 100, "{counts:?}");
     }
 }

@@ -11,6 +11,8 @@ mod reading;
 mod receiving;
 mod records;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use prometheus::Registry;
 
@@ -36,7 +38,10 @@ fn vote(term: u64) -> Vote {
 
 fn open(volume: &dyn Volume) -> Result<LogStore, LogError> {
     let (tasks, failures) = Tasks::new();
-    let store = LogStore::open(volume, 7, LogMetrics::register(&Registry::new()).unwrap(), &tasks);
+    // Each start has another one, as if it were drawn.
+    static KEY: AtomicU64 = AtomicU64::new(0);
+    let key = u128::from(KEY.fetch_add(1, Ordering::Relaxed));
+    let store = LogStore::open(volume, key, LogMetrics::register(&Registry::new()).unwrap(), &tasks);
     // The tests see failures in the results of the calls.
     drop(failures);
     store
