@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test lint fast chart sim planted process kube kube-api kube-nodes kube-faults kube-random kube-outage kube-release kube-up kube-down kube-shell bench figures tools
+.PHONY: help dev build image manifests check test lint fast chart sim planted process kube kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -55,7 +55,7 @@ manifests: ## Write anew what is made from crds/ and charts/quorate: the chart's
 # The planted bugs take many builds: at full effort only.
 PLANTED := $(if $(filter full,$(QUORATE_TEST_EFFORT)),planted)
 
-test: tools lint fast chart sim $(PLANTED) process kube kube-faults kube-release ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint fast chart sim $(PLANTED) process kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
 	$(if $(PLANTED),,@echo "not run: the planted bugs, which take many builds (make planted)")
 
 check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privilege and fit in ten minutes; names the others
@@ -117,11 +117,20 @@ kube: image ## Break nodes, pods and the API server of a real Kubernetes under m
 # Most tests wait most of the time, each for its turn with the nodes or for its API server: so there are more at a time than
 # processors.
 kube-nodes:
-	$(call IN_KUBERNETES,3) --test-threads=12 --skip api:: --skip clusters:: --skip release:: --skip faults::random
+	$(call IN_KUBERNETES,3) --skip api:: --skip clusters:: --skip release:: --skip faults::random
 
-# At full effort the API server is away for ten minutes, in a cluster of its own.
+# At full effort the API server is away for ten minutes, in a cluster of its own, beside the others.
+AWAY := $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
+
+kube-long: image ## What make kube-faults and make kube-release do, in the time of the longer one
+	$(MAKE) --jobs=2 kube-in-turn $(AWAY)
+
+kube-in-turn:
+	$(MAKE) kube-random
+	$(MAKE) kube-chart
+
 kube-faults: image ## Draw faults at random, one after the other and two at a time (QUORATE_FAULT_SEED=N)
-	$(MAKE) --jobs=2 kube-random $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
+	$(MAKE) --jobs=2 kube-random $(AWAY)
 
 kube-random:
 	$(call IN_KUBERNETES,3) faults::random
@@ -130,11 +139,13 @@ kube-outage: export QUORATE_OUTAGE ?= 600
 kube-outage: ## Take the API server away for ten minutes (QUORATE_OUTAGE=SECONDS), with an image of `make image`
 	$(call IN_KUBERNETES,3) faults::outage
 
-kube-release: image ## Install, change and remove the chart on a real Kubernetes, as the README says
+kube-release: image kube-chart ## Install, change and remove the chart on a real Kubernetes, as the README says
+
+kube-chart:
 	$(call IN_KUBERNETES,3) release::
 
 kube-api: ## Run the tests that need only the API server, without nodes, and those of clusters themselves
-	$(call IN_KUBERNETES,0) --test-threads=8 api:: clusters::
+	$(call IN_KUBERNETES,0) --test-threads=3 api:: clusters::
 
 kube-up: PROGRAMS := $(FOR_CLUSTERS)
 kube-up: tools image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)

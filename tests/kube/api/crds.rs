@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::assert_refused;
-use super::fixture::{Applying, Resources, apply_crds, apply_crds_as, kubeconfig};
+use super::fixture::{Changing, Resources, apply_crds, apply_crds_as, kubeconfig};
 use crate::kubectl::{self, kubectl};
 use crate::namespace::Namespace;
 
@@ -90,7 +90,7 @@ async fn kubectl_explain_tells_what_each_field_is_for() {
 
 #[tokio::test]
 async fn what_is_applied_twice_is_unchanged() {
-    let _applying = Applying::served().await;
+    let _applying = Changing::served().await;
     let again = apply_crds().await.unwrap();
     assert_eq!(
         again,
@@ -106,7 +106,7 @@ async fn annotate_release(release: &str) {
 
 #[tokio::test]
 async fn a_crd_of_a_newer_release_is_left_as_it_is() {
-    let _applying = Applying::served().await;
+    let _applying = Changing::served().await;
     annotate_release("99.0.0").await;
     let applied = apply_crds().await.unwrap();
     let expected = "leaderelections.quorate.io: left as it is: it is of release 99.0.0, and this is 0.1.0\n";
@@ -117,7 +117,7 @@ async fn a_crd_of_a_newer_release_is_left_as_it_is() {
 
 #[tokio::test]
 async fn who_applies_them_needs_three_verbs_for_their_names_only() {
-    let _applying = Applying::served().await;
+    let _applying = Changing::served().await;
     let namespace = Namespace::fresh("applier").await;
     let user = format!("system:serviceaccount:{}:applier", namespace.name);
     let mut config: Value =

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use super::fixture::{Applying, Resources};
+use super::fixture::{Changing, Resources};
 use crate::support::trio::name;
 
 /// Set where the test is to fail.
@@ -32,7 +32,7 @@ async fn a_test_that_fails_prints_and_keeps_what_a_person_would_look_at() {
     }
 
     // It brings the CRDs once more.
-    let _applying = Applying::served().await;
+    let _changing = Changing::served().await;
     let test = "api::evidence::a_test_that_fails_prints_and_keeps_what_a_person_would_look_at";
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture"]).env(FAIL, "1").kill_on_drop(true);

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use tokio::process::Command;
-use tokio::sync::{Mutex, MutexGuard, OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::kubectl;
 use crate::namespace::Namespace;
@@ -94,25 +94,6 @@ impl Changing {
 }
 
 impl Drop for Changing {
-    fn drop(&mut self) {
-        restore();
-    }
-}
-
-/// The CRDs for a test that applies them once more, and changes no more of them than an annotation: others use them meanwhile.
-pub struct Applying {
-    _unchanged: RwLockReadGuard<'static, ()>,
-    _one: MutexGuard<'static, ()>,
-}
-
-impl Applying {
-    pub async fn served() -> Self {
-        static ONE: Mutex<()> = Mutex::const_new(());
-        Self { _unchanged: unchanged().await, _one: ONE.lock().await }
-    }
-}
-
-impl Drop for Applying {
     fn drop(&mut self) {
         restore();
     }
