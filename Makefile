@@ -119,15 +119,15 @@ kube: image ## Break nodes, pods and the API server of a real Kubernetes under m
 kube-nodes:
 	$(call IN_KUBERNETES,3) --skip api:: --skip clusters:: --skip release:: --skip faults::random
 
-# At full effort the API server is away for ten minutes, in a cluster of its own, beside the others.
+# At full effort the API server is away for ten minutes, in a cluster of its own.
 AWAY := $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
 
 kube-long: image ## What make kube-faults and make kube-release do, in the time of the longer one
-	$(MAKE) --jobs=2 kube-in-turn $(AWAY)
+	$(MAKE) --jobs=2 kube-in-turn kube-chart
 
 kube-in-turn:
 	$(MAKE) kube-random
-	$(MAKE) kube-chart
+	$(if $(AWAY),$(MAKE) $(AWAY))
 
 kube-faults: image ## Draw faults at random, one after the other and two at a time (QUORATE_FAULT_SEED=N)
 	$(MAKE) --jobs=2 kube-random $(AWAY)
