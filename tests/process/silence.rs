@@ -1,13 +1,11 @@
-//! Sessions that fall silent: when they end after a change of the Raft leader, and what others notice when many end together.
+//! Sessions that fall silent: when they end after a change of the Raft leader.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::alone;
-use crate::support::effort::Effort;
 use crate::trio::{SIZE, Trio, wait_for};
 
 /// What a machine that is busy with other tests adds to what is promised.
@@ -45,26 +43,4 @@ async fn a_silent_session_ends_one_ttl_after_the_raft_leader_changed_and_not_bef
     assert!(ended - killed >= ttl, "a new Raft leader gives it its whole time again");
     let patient = ttl.mul_f64(1.01) + BUSY;
     assert!(ended - led_again <= patient, "it ended {:?} after there was a Raft leader again", ended - led_again);
-}
-
-/// How long a write of another client may take, unless the machine itself makes it wait for longer.
-const LONGEST: Duration = Duration::from_millis(100);
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sessions_that_end_together_keep_no_write_of_another_client_waiting() {
-    let _alone = alone().await;
-    let count = Effort::from_environment().pick(10_000, 30_000).to_string();
-    let mut bench = Command::new(env!("CARGO_BIN_EXE_quorate"));
-    bench.args(["bench", "expiry", "--output", "json", "--sessions", &count]).kill_on_drop(true);
-    let output = timeout(Duration::from_mins(5), bench.output()).await.expect("it ends").unwrap();
-    let report = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
-    println!("{report}");
-    let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["sessions"].to_string(), count);
-    let [before, meanwhile] = [&report["writesBefore"], &report["writesMeanwhile"]];
-    assert!(meanwhile["perSecond"].as_f64().unwrap() > 10.0, "hardly anything was written: {meanwhile}");
-    let [before, longest] =
-        [before, meanwhile].map(|writes| Duration::from_micros(writes["longestUs"].as_u64().unwrap()));
-    assert!(longest < LONGEST.max(before), "a write took {longest:?} while {count} sessions ended, {before:?} before");
 }
