@@ -261,7 +261,7 @@ async fn damage_of_the_journal_after_a_crash_costs_at_most_the_newest_batch() {
 async fn damage_of_the_log_after_a_crash_is_refused_or_changes_nothing() {
     for newest in [0, 1] {
         let (files, acknowledged, before) = killed(newest).await;
-        let damages: Vec<_> = flips(&files.log, density(Density::OfByte)).collect();
+        let damages: Vec<_> = flips(&files.log, Density::Few).collect();
         let counts = tally(&files, LOG_FILE, &damages, |damage, found| match found {
             None => "refused",
             Some(found) if found == acknowledged => "harmless",
