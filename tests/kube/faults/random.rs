@@ -1,5 +1,5 @@
-//! Faults of every kind in a row, half of them two at a time, drawn from a seed: `QUORATE_FAULT_SEED=17 make kube` draws the same
-//! ones again. What becomes of them is not the same every time, as in every ring of real processes.
+//! Faults of every kind in a row, half of them two at a time, drawn from a seed: `QUORATE_FAULT_SEED=17 make kube-faults` draws the
+//! same ones again. What becomes of them is not the same every time, as in every ring of real processes.
 
 use std::mem::discriminant;
 use std::time::Duration;
