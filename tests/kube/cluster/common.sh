@@ -40,6 +40,17 @@ background() {
     "$@" >>"$dir/log/$log.log" 2>&1 &
 }
 
+# The same, and again whenever it ends, as a kubelet does with a control plane in pods: a scheduler, for one, ends itself when it finds
+# that the API server has told it of a pod on another node than the one that it had assumed.
+background_for_good() {
+    local log=$1
+    shift
+    while true; do
+        "$@" >>"$dir/log/$log.log" 2>&1 || echo "it ended with $?; once more" >>"$dir/log/$log.log"
+        sleep 0.2
+    done &
+}
+
 # Tries a command again until it succeeds: at most $1 times, a twentieth of a second apart.
 retry() {
     local tries=$1

@@ -104,12 +104,12 @@ api_server() {
 
 # What makes pods of objects. The nodes need it, the API server does not.
 controllers() {
-    background controller-manager kube-controller-manager --kubeconfig="$conf/controller-manager" --bind-address=127.0.0.1 \
+    background_for_good controller-manager kube-controller-manager --kubeconfig="$conf/controller-manager" --bind-address=127.0.0.1 \
         --authentication-kubeconfig="$conf/controller-manager" --authorization-kubeconfig="$conf/controller-manager" \
         --leader-elect=false --use-service-account-credentials --service-account-private-key-file="$pki/service-accounts.key" \
         --root-ca-file="$pki/ca.crt" --service-cluster-ip-range="$services" \
         --flex-volume-plugin-dir="$dir/plugins"
-    background scheduler kube-scheduler --kubeconfig="$conf/scheduler" --bind-address=127.0.0.1 --leader-elect=false \
+    background_for_good scheduler kube-scheduler --kubeconfig="$conf/scheduler" --bind-address=127.0.0.1 --leader-elect=false \
         --authentication-kubeconfig="$conf/scheduler" --authorization-kubeconfig="$conf/scheduler"
     cat >"$conf/Corefile" <<END
 .:53 {
@@ -121,7 +121,7 @@ controllers() {
     }
 }
 END
-    background coredns coredns -conf "$conf/Corefile"
+    background_for_good coredns coredns -conf "$conf/Corefile"
 }
 
 if [ "$what" = api ]; then
