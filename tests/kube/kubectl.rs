@@ -74,6 +74,12 @@ pub async fn apply_as(manager: &str, yaml: &str) -> Result<String, String> {
     kubectl_with_input(&["apply", "--server-side", "--filename=-", &manager], yaml).await
 }
 
+/// Fails when the documents, applied by that manager, would change anything.
+pub async fn diff_as(manager: &str, yaml: &str) -> Result<String, String> {
+    let manager = format!("--field-manager={manager}");
+    kubectl_with_input(&["diff", "--server-side", "--filename=-", &manager], yaml).await
+}
+
 /// An object, or a list of them, as JSON.
 pub async fn get(arguments: &[&str]) -> Result<Value, String> {
     let text = kubectl(&[&["get", "--output=json"], arguments].concat()).await?;

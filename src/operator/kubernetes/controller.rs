@@ -23,11 +23,11 @@ use super::fitness;
 use super::index::{Declaration, Index, ObjectKey, Seen, Status, Told};
 use super::labelling::Labelling;
 use super::leaders::{AllMarked, AllMarks, Marked, Marks};
-use super::lease_mirror::{LeaseMirror, Troubles};
+use super::lease_mirror::{self, LeaseMirror};
 use super::members;
 use super::metrics::{Operation, OperatorMetrics};
 use super::replication::Replication;
-use super::statuses::{Refusal, Refusals, Writer};
+use super::statuses::{Refusal, Refusals, Troubles, Writer};
 use super::watching::{Kind, News, watch};
 use super::writer::{StatusWriter, Target, Written};
 use crate::coordinator::{ClusterView, Coordinator};
@@ -46,6 +46,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// So much news is taken in at a time: enough to look seldom, and no more memory than a page of a list.
 const BATCH: usize = 500;
+
+/// So many of the resources that another cluster claims are named in the condition; the log has all.
+const NAMED: usize = 3;
 
 /// What the cluster could not do is proposed again after this.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -76,7 +79,7 @@ pub(super) struct Controller<'a> {
 struct Marking {
     marks: watch::Sender<Arc<AllMarks>>,
     marked: watch::Receiver<AllMarked>,
-    leases: watch::Receiver<Troubles>,
+    leases: watch::Receiver<lease_mirror::Troubles>,
 }
 
 impl Drop for Controller<'_> {
@@ -98,7 +101,7 @@ pub(super) async fn run(
     let client = api_server.client.clone();
     let (marks, wanted) = watch::channel(Arc::default());
     let (labelled, marked) = watch::channel(AllMarked::new());
-    let (kept, leases) = watch::channel(Troubles::new());
+    let (kept, leases) = watch::channel(lease_mirror::Troubles::new());
     let labelling = Labelling { client: client.clone(), coordinator, leadership, metrics };
     let mirroring = LeaseMirror { client, coordinator, leadership, metrics };
     let controller = Controller {
@@ -251,12 +254,6 @@ impl Controller<'_> {
         let writer =
             Writer { cluster: cluster.clone(), leadership: self.leadership, now: self.coordinator.time_of_day() };
         let (mut offers, mut foreign, mut invalid) = (Vec::new(), Vec::new(), Vec::new());
-        let (own, troubles) = (self.own_key(), self.troubles());
-        // First, because it is one, and says how the rest is.
-        if let (Some(seen), Some(view)) = (self.index.clusters.get(&own), view) {
-            let status = writer.of_cluster(seen, self.release.cluster.as_str(), view, &troubles);
-            offers.extend(self.offer(Kind::Cluster, &own, seen, status, &cluster, &mut foreign));
-        }
         for (key, seen) in self.ours(self.index.configs.iter()) {
             invalid.extend(seen.wanted.is_err().then_some((Kind::Config, key)));
             let status =
@@ -269,6 +266,17 @@ impl Controller<'_> {
                 .and_then(|id| writer.of_election(&id, seen, &state, &self.refusals, &self.marking.marked(key)));
             offers.extend(self.offer(Kind::Election, key, seen, status, &cluster, &mut foreign));
         }
+        let (own, mut troubles) = (self.own_key(), self.troubles(now));
+        troubles.unwritten.extend(foreign.iter().take(NAMED).cloned());
+        if let Some(more) = foreign.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            troubles.unwritten.push(format!("{more} more statuses are written by other clusters"));
+        }
+        if let (Some(seen), Some(view)) = (self.index.clusters.get(&own), view) {
+            let status = writer.of_cluster(seen, self.release.cluster.as_str(), view, &troubles);
+            // Written first, because it is one, and says how the rest is.
+            let offer = self.offer(Kind::Cluster, &own, seen, status, &cluster, &mut foreign);
+            offers.splice(..0, offer);
+        }
         let invalid_of = |kind: Kind| invalid.iter().filter(|(of, _)| *of == kind).count();
         for kind in Kind::ALL {
             self.metrics.watching(kind, self.index.is_seen(kind));
@@ -278,7 +286,7 @@ impl Controller<'_> {
         let invalid = invalid
             .iter()
             .map(|(kind, key)| format!("{} {key} is not valid: see its condition Accepted", kind.plural()));
-        let wrong = troubles.into_iter().chain(foreign).chain(invalid).collect();
+        let wrong = troubles.all().cloned().chain(foreign).chain(invalid).collect();
         for Offer { target, uid, status } in offers {
             if self.may_write(&target, now) {
                 self.before.insert(target.clone(), self.index.status_of(target.kind, &target.key));
@@ -335,12 +343,13 @@ impl Controller<'_> {
         }
     }
 
-    /// Kinds that are not seen as they are now. What the API server says in detail changes with each try, and is in the log.
-    fn troubles(&self) -> Vec<String> {
-        let trouble = |kind: Kind| {
+    /// Kinds that are not seen as they are now, and statuses that cannot be written. What the API server says in detail changes with
+    /// each try, and is in the log.
+    fn troubles(&self, now: Instant) -> Troubles {
+        let unseen = |kind: Kind| {
             self.index.trouble(kind).map(|error| format!("{} are not seen: {}", kind.plural(), error.reason.text()))
         };
-        Kind::ALL.into_iter().filter_map(trouble).collect()
+        Troubles { unseen: Kind::ALL.into_iter().filter_map(unseen).collect(), unwritten: self.writer.troubles(now) }
     }
 
     /// Logs what is newly wrong, and what is right again.

@@ -77,6 +77,16 @@ impl Reason {
         }
     }
 
+    /// The same of what was to be written.
+    pub(super) fn refused(self) -> &'static str {
+        match self {
+            Self::Forbidden => "the members' ServiceAccount may not patch them",
+            Self::Conflict => "somebody else is faster again and again",
+            Self::Invalid => "the API server does not take them: apply the CRDs of this release, and look into the log",
+            other => other.text(),
+        }
+    }
+
     /// Whether it says something of the API server, and not only of the one object.
     pub(super) fn is_general(self) -> bool {
         match self {

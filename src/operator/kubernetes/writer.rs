@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One status is written so often at most, however often consumers or members change.
 const POLITE: Duration = Duration::from_millis(500);
 
+/// What could not be written for so long is told: that one write fails, or somebody else is faster, is nothing for people.
+const TOLD: Duration = Duration::from_secs(2);
+
 /// So long after a rest it is forgotten that there was an error.
 const FORGIVEN: Duration = Duration::from_secs(30);
 
@@ -72,6 +75,14 @@ impl Rest {
     }
 }
 
+/// Nothing but errors came of tries to write something.
+struct Failing {
+    since: Instant,
+    /// The last try.
+    until: Instant,
+    reason: Reason,
+}
+
 /// Writes, a few at a time.
 pub(super) struct StatusWriter {
     client: Client,
@@ -81,6 +92,7 @@ pub(super) struct StatusWriter {
     rests: BTreeMap<Target, Rest>,
     /// What is wrong with the API server is so for all objects of a kind: then none of them is tried.
     kinds: BTreeMap<Kind, Rest>,
+    failing: BTreeMap<Target, Failing>,
 }
 
 impl StatusWriter {
@@ -92,6 +104,7 @@ impl StatusWriter {
             on_their_way: BTreeSet::new(),
             rests: BTreeMap::new(),
             kinds: BTreeMap::new(),
+            failing: BTreeMap::new(),
         }
     }
 
@@ -163,10 +176,13 @@ impl StatusWriter {
             Ok(_) => {
                 self.metrics.written(operation);
                 self.kinds.remove(&target.kind);
+                self.failing.remove(target);
                 self.rests.insert(target.clone(), Rest::until(now + POLITE));
             }
             Err(error) => {
                 self.metrics.failed(operation, error.reason);
+                let since = self.failing.get(target).map_or(now, |failing| failing.since);
+                self.failing.insert(target.clone(), Failing { since, until: now, reason: error.reason });
                 if error.reason.is_general() {
                     let former = self.kinds.remove(&target.kind);
                     if former.is_none() {
@@ -174,7 +190,6 @@ impl StatusWriter {
                     }
                     self.kinds.insert(target.kind, Rest::after_error(former, now));
                 } else {
-                    // Whoever is gone gets nothing any more, which is nobody's mistake.
                     if error.reason != Reason::NotFound {
                         warn!(kind = target.kind.plural(), resource = %target.key, %error, "not written; it is tried again");
                     }
@@ -186,9 +201,21 @@ impl StatusWriter {
         written
     }
 
+    /// Which statuses are not written, in a text for each kind and reason: the log has the objects and the API server's words. Whoever is
+    /// gone gets nothing any more, which is nobody's mistake.
+    pub(super) fn troubles(&self, now: Instant) -> Vec<String> {
+        let failing = self.failing.iter().filter(|(target, failing)| {
+            now >= failing.since + TOLD && failing.reason != Reason::NotFound && target.kind != Kind::StatefulSet
+        });
+        let texts = failing.map(|(target, failing)| (target.kind.plural(), failing.reason.refused()));
+        let texts: BTreeSet<_> = texts.collect();
+        texts.into_iter().map(|(kind, why)| format!("statuses of {kind} are not written: {why}")).collect()
+    }
+
     /// When something that rests may be written again.
     pub(super) fn next_due(&mut self, now: Instant) -> Option<Instant> {
         self.rests.retain(|_, rest| now < rest.until + FORGIVEN);
+        self.failing.retain(|_, failing| now < failing.until + FORGIVEN);
         let rests = self.rests.values().chain(self.kinds.values());
         rests.map(|rest| rest.until).filter(|until| *until > now).min()
     }

@@ -10,7 +10,7 @@ use tokio::sync::RwLockReadGuard;
 
 use super::assert_refused;
 use super::fixture::unchanged;
-use crate::kubectl::{apply_as, kubectl, kubectl_with_input};
+use crate::kubectl::{apply_as, diff_as, kubectl, kubectl_with_input};
 use crate::namespace::Namespace;
 use crate::release::helm::Release;
 
@@ -50,12 +50,6 @@ impl Installation {
     }
 }
 
-/// Fails when the documents, applied by that manager, would change anything.
-async fn no_difference(manager: &str, yaml: &str) -> Result<String, String> {
-    let manager = format!("--field-manager={manager}");
-    kubectl_with_input(&["diff", "--server-side", "--filename=-", &manager], yaml).await
-}
-
 #[tokio::test]
 async fn a_second_manager_that_applies_the_same_changes_nothing_and_conflicts_with_nobody() {
     let release = Installation::done().await;
@@ -63,13 +57,13 @@ async fn a_second_manager_that_applies_the_same_changes_nothing_and_conflicts_wi
     let more = "--set=fencing.namespaces={default},leaderLabel.namespaces={default},mirrorLease.namespaces={default}";
     release.upgrade(&["--no-hooks", more]).await.unwrap();
     let same = release.rendered(&["--no-hooks", "--include-crds", more]).await;
-    no_difference("gitops", &same).await.unwrap();
+    diff_as("gitops", &same).await.unwrap();
     apply_as("gitops", &same).await.unwrap();
-    no_difference("gitops", &same).await.unwrap();
+    diff_as("gitops", &same).await.unwrap();
     assert_eq!((release.set().await)["metadata"]["generation"], 1);
     assert_eq!((release.cluster().await)["metadata"]["generation"], 1);
     release.upgrade(&["--no-hooks", more]).await.unwrap();
-    no_difference("gitops", &same).await.unwrap();
+    diff_as("gitops", &same).await.unwrap();
     assert_eq!((release.set().await)["metadata"]["generation"], 1);
     // What is in other namespaces does not end with this one.
     release.helm(&["uninstall", "quorate", "--no-hooks"]).await.unwrap();

@@ -25,8 +25,9 @@ impl Release {
         self.helm(&[&["install", "quorate", CHART], options].concat()).await
     }
 
+    /// To the chart's values but for those of the options: without any, Helm would keep those that it had.
     pub async fn upgrade(&self, options: &[&str]) -> Result<String, String> {
-        self.helm(&[&["upgrade", "quorate", CHART], options].concat()).await
+        self.helm(&[&["upgrade", "quorate", CHART, "--reset-values"], options].concat()).await
     }
 
     /// Takes away what refuses to scale the StatefulSet by hand, so that the members are all that is left to keep the quorum.

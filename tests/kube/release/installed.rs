@@ -44,7 +44,7 @@ impl Release {
         self.install(&[&["--wait", DEADLINE], options].concat()).await
     }
 
-    async fn upgrade_and_wait(&self, options: &[&str]) -> Result<String, String> {
+    pub async fn upgrade_and_wait(&self, options: &[&str]) -> Result<String, String> {
         self.upgrade(&[&["--wait", DEADLINE], options].concat()).await
     }
 
@@ -145,13 +145,13 @@ async fn an_upgrade_brings_newer_crds_and_restarts_one_member_after_the_other_un
 }
 
 /// As an earlier release would have left it.
-async fn make_a_crd_older() {
+pub async fn make_a_crd_older() {
     let patch = r#"[{"op": "replace", "path": "/metadata/annotations/quorate.io~1release", "value": "0.0.1"},
                     {"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}]"#;
     kubectl(&["patch", CRDS[0], "--type=json", "--patch", patch]).await.unwrap();
 }
 
-async fn assert_crd_is_ours() {
+pub async fn assert_crd_is_ours() {
     let crd = kubectl::get(&[CRDS[0]]).await.unwrap();
     assert_eq!(crd["metadata"]["annotations"]["quorate.io/release"], env!("CARGO_PKG_VERSION"));
     assert!(crd["spec"]["versions"][0]["additionalPrinterColumns"].is_array(), "{crd:#}");
@@ -167,6 +167,7 @@ async fn the_cluster_grows_with_the_release_and_no_scaling_by_hand_takes_its_quo
     println!("five voters after {:.1?}", began.elapsed());
     release.assert_whole(5).await;
     release.helm(&["test", "quorate"]).await.unwrap();
+    another_manager_finds_nothing_to_change(&release, &["--set=voters=5"]).await;
 
     let scale = ["scale", "statefulset/quorate", "--replicas=1"];
     let refusal = release.namespace.kubectl(&scale).await.unwrap_err();
@@ -184,6 +185,18 @@ async fn the_cluster_grows_with_the_release_and_no_scaling_by_hand_takes_its_quo
     println!("scaled up again {:.1?} after somebody had scaled it down", began.elapsed());
     release.namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=2m"]).await.unwrap();
     assert_eq!(release.quorate("get kv kept").await, "well");
+}
+
+/// Beside an operator at work, as a tool that watches a repository: whatever it and Kubernetes have written is no difference.
+async fn another_manager_finds_nothing_to_change(release: &Release, options: &[&str]) {
+    let manager = "gitops";
+    let same = release.rendered(&[&["--no-hooks", "--skip-tests"], options].concat()).await;
+    kubectl::diff_as(manager, &same).await.unwrap();
+    kubectl::apply_as(manager, &same).await.unwrap();
+    kubectl::diff_as(manager, &same).await.unwrap();
+    release.upgrade_and_wait(options).await.unwrap();
+    kubectl::diff_as(manager, &same).await.unwrap();
+    release.assert_whole(5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
 //! A release of the chart, as users have it: how it comes, grows, changes and goes, and what the README and the runbooks say of it.
 
 mod audit;
+mod beside;
+mod changing;
 mod deposed;
 mod electing;
 mod gone;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Writer, finding, why};
+use super::{Troubles, Writer, finding, why};
 use crate::coordinator::{ClusterView, MemberState as State, MemberView};
 use crate::machine::command::ClusterSize;
 use crate::operator::kubernetes::index::Seen;
@@ -13,13 +13,13 @@ use crate::operator::resources::{
 
 impl Writer {
     /// The status of this member's own cluster; `None` when the one that it has says the same. The members serve
-    /// what asks for `serves`; `troubles` are kinds of resources that are not seen as they are now.
+    /// what asks for `serves`.
     pub(in crate::operator::kubernetes) fn of_cluster(
         &self,
         seen: &Seen<QuorateCluster>,
         serves: &str,
         view: &ClusterView,
-        troubles: &[String],
+        troubles: &Troubles,
     ) -> Option<QuorateClusterStatus> {
         let former = seen.status.as_ref();
         let found = Found::of(view);
@@ -109,7 +109,9 @@ impl<'a> Found<'a> {
                 finding(ready, Truth::False, "AnotherCluster", message)
             }
             false => finding(ready, Truth::False, "NoQuorum", self.answering()),
-            true if self.voters < size.voters as usize => finding(ready, Truth::False, "Growing", self.declared(size)),
+            true if self.voters < size.voters as usize || self.learners < size.learners as usize => {
+                finding(ready, Truth::False, "Growing", self.declared(size))
+            }
             true => finding(ready, Truth::True, "Serving", self.declared(size)),
         }
     }
@@ -140,17 +142,18 @@ impl<'a> Found<'a> {
     }
 
     /// Degraded is what a person may have to look at; the cluster serves.
-    fn degraded(&self, troubles: &[String]) -> Finding {
+    fn degraded(&self, troubles: &Troubles) -> Finding {
         let degraded = ConditionType::Degraded;
         let silent: Vec<_> = self.silent.iter().map(|member| member.name.as_str()).collect();
         let silent = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
         let refused: Vec<_> = self.view.refused.iter().map(|(name, why)| format!("{name} is refused: {why}")).collect();
-        let reason = match (refused.is_empty(), &silent) {
-            (false, _) => "MembersRefused",
-            (true, Some(_)) => "MembersUnreachable",
-            (true, None) => "ResourcesNotSeen",
+        let reason = match (refused.is_empty(), &silent, troubles.unseen.is_empty()) {
+            (false, ..) => "MembersRefused",
+            (true, Some(_), _) => "MembersUnreachable",
+            (true, None, false) => "ResourcesNotSeen",
+            (true, None, true) => "StatusesNotWritten",
         };
-        let wrong: Vec<_> = refused.into_iter().chain(silent).chain(troubles.iter().cloned()).collect();
+        let wrong: Vec<_> = refused.into_iter().chain(silent).chain(troubles.all().cloned()).collect();
         match wrong.is_empty() {
             true => finding(degraded, Truth::False, "AllMembersAnswer", "every member answers".to_owned()),
             false => finding(degraded, Truth::True, reason, wrong.join("; ")),

@@ -27,6 +27,21 @@ pub(super) struct Writer {
     pub(super) now: Timestamp,
 }
 
+/// What is wrong with the resources themselves, for people: what they ask for and what is told of them may be old.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// Kinds that are not seen as they are now.
+    pub(super) unseen: Vec<String>,
+    /// Statuses that are not written.
+    pub(super) unwritten: Vec<String>,
+}
+
+impl Troubles {
+    pub(super) fn all(&self) -> impl Iterator<Item = &String> {
+        self.unseen.iter().chain(&self.unwritten)
+    }
+}
+
 /// Why the cluster does not take what a valid resource asks for, by resource.
 pub(super) type Refusals = BTreeMap<ResourceId, Refusal>;
 
