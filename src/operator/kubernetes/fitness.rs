@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::{Api, GetParams};
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::Release;
 use super::error::{ApiError, Reason};
+use super::writer::Rest;
 use crate::coordinator::{Coordinator, Fitness};
 
 /// Between two looks. A drain cordons the node first, and the pod that it ends hands leadership over by itself.
@@ -29,28 +30,30 @@ const FORBIDDEN: Duration = Duration::from_mins(5);
 pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coordinator) {
     let _cleared = Cleared(coordinator);
     let mut looking = Looking::with(client, release);
-    let mut known = BTreeSet::new();
+    let (mut known, mut rest) = (BTreeSet::new(), None);
     loop {
         let status = coordinator.status();
         let members: BTreeSet<_> =
             status.voters.values().chain(status.learners.values()).map(|node| node.name.clone()).collect();
-        if let Some(unfit) = looking.look(members).await {
-            if unfit != known {
+        let unfit = looking.look(members).await;
+        if let Some(unfit) = &unfit {
+            if *unfit != known {
                 info!(members = ?unfit, "members that should not lead: their pods are ending, or their nodes are cordoned");
             }
-            known.clone_from(&unfit);
-            coordinator.set_unfit(unfit);
+            known.clone_from(unfit);
+            coordinator.set_unfit(unfit.clone());
         }
-        sleep(EVERY).await;
+        rest = next_look(rest, unfit.is_some()).await;
     }
 }
 
 /// Looks whether this member itself should lead, and lets it know. Never ends.
 pub(super) async fn watch_own(client: &Client, release: &Release, coordinator: &Coordinator) {
     let mut looking = Looking::with(client, release);
-    let mut known = Fitness::Fit;
+    let (mut known, mut rest) = (Fitness::Fit, None);
     loop {
-        if let Some(unfit) = looking.look([release.own_pod()].into()).await {
+        let unfit = looking.look([release.own_pod()].into()).await;
+        if let Some(unfit) = &unfit {
             let fitness = if unfit.is_empty() { Fitness::Fit } else { Fitness::Unfit };
             match fitness {
                 _ if fitness == known => {}
@@ -60,8 +63,15 @@ pub(super) async fn watch_own(client: &Client, release: &Release, coordinator: &
             known = fitness;
             coordinator.set_fitness(fitness);
         }
-        sleep(EVERY).await;
+        rest = next_look(rest, unfit.is_some()).await;
     }
+}
+
+/// Waits until it is time to look again: later each time that nothing could be seen, and not all members at once.
+async fn next_look(former: Option<Rest>, was_seen: bool) -> Option<Rest> {
+    let rest = (!was_seen).then(|| Rest::after_error(former, Instant::now() + EVERY));
+    sleep_until(rest.as_ref().map_or(Instant::now() + EVERY, |rest| rest.until)).await;
+    rest
 }
 
 /// What one leadership found out says nothing in the next.

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
@@ -16,6 +17,7 @@ use super::error::ApiError;
 use super::events::{Teller, events, reference};
 use super::metrics::{Operation, OperatorMetrics};
 use super::watching::Kind;
+use super::writer::Rest;
 use crate::coordinator::{Consistency, Coordinator, Read};
 use crate::operator::resources::{ConditionType, Finding, QuorateCluster, QuorateClusterStatus, Truth, conditions};
 
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The member with the lowest id acts first; each next one waits so much longer, and finds it done.
 const TURN: Duration = Duration::from_secs(3);
 
-/// Between two looks at the quorum, and how long one may take.
+/// Between two looks at the quorum, and at the API server unless it has failed; and how long one of the former may take.
 const LOOK: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -55,6 +57,9 @@ struct Leaderless<'a> {
     teller: Teller,
 }
 
+/// The API server did not do what it was asked for; that is counted and logged already.
+struct Failed;
+
 /// Whether a member has told of this loss of the quorum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Telling {
@@ -64,14 +69,18 @@ enum Telling {
 
 impl Leaderless<'_> {
     async fn watch(&self) {
-        let (mut alone_since, mut telling) = (None, Telling::Open);
+        let (mut alone_since, mut telling, mut rest) = (None, Telling::Open, None::<Rest>);
         loop {
             if self.has_quorum().await {
-                (alone_since, telling) = (None, Telling::Open);
+                (alone_since, telling, rest) = (None, Telling::Open, None);
             } else {
                 let since = *alone_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= PATIENCE + TURN * self.turn() {
-                    self.act(&mut telling).await;
+                let is_due = rest.as_ref().is_none_or(|rest| rest.until <= Instant::now());
+                if is_due && since.elapsed() >= PATIENCE + TURN * self.turn() {
+                    rest = match self.act(&mut telling).await {
+                        Ok(()) => None,
+                        Err(Failed) => Some(Rest::after_error(rest, Instant::now())),
+                    };
                 }
             }
             sleep(LOOK).await;
@@ -95,35 +104,39 @@ impl Leaderless<'_> {
         u32::try_from(before).unwrap_or(u32::MAX)
     }
 
-    async fn act(&self, telling: &mut Telling) {
+    async fn act(&self, telling: &mut Telling) -> Result<(), Failed> {
         let (clusters, sets) = (self.clusters(), self.stateful_sets());
         let name = self.release.name();
         let looked = timeout(REQUEST, futures::future::try_join(clusters.get_opt(name), sets.get_opt(name))).await;
         let (cluster, set) = match looked {
             Ok(Ok(found)) => found,
-            Ok(Err(error)) => return self.failed(Operation::Watch, &ApiError::from(&error)),
-            Err(_) => return self.failed(Operation::Watch, &ApiError::timeout()),
+            Ok(Err(error)) => return Err(self.failed(Operation::Watch, &ApiError::from(&error))),
+            Err(_) => return Err(self.failed(Operation::Watch, &ApiError::timeout())),
         };
-        if let Some(set) = set.filter(|_| cluster.as_ref().is_none_or(|cluster| !cluster.spec.paused)) {
-            self.bring_back(&set).await;
-        }
+        let is_paused = cluster.as_ref().is_some_and(|cluster| cluster.spec.paused);
+        let brought = match set.filter(|_| !is_paused) {
+            Some(set) => self.bring_back(&set).await,
+            None => Ok(()),
+        };
         if let Some(cluster) = cluster.filter(|_| *telling == Telling::Open) {
-            *telling = self.tell(&cluster).await;
+            self.tell(&cluster).await?;
+            *telling = Telling::Done;
         }
+        brought
     }
 
     /// Gives the StatefulSet the replicas that all voters need, if it has fewer: a release that comes back on old volumes begins
     /// with one, and somebody may have scaled it down.
-    async fn bring_back(&self, set: &StatefulSet) {
+    async fn bring_back(&self, set: &StatefulSet) -> Result<(), Failed> {
         let status = self.coordinator.status();
         let needed = status.voters.values().filter_map(|node| self.release.ordinal_of(&node.name)).max();
         let (Some(needed), present) =
             (needed.map(|ordinal| ordinal + 1), set.spec.as_ref().and_then(|spec| spec.replicas))
         else {
-            return;
+            return Ok(());
         };
         if present.is_none_or(|present| i64::from(present) >= i64::from(needed)) {
-            return;
+            return Ok(());
         }
         warn!(?present, needed, "there is no quorum, and pods of voters are not there: scaling the StatefulSet up");
         let change = json!({
@@ -133,13 +146,13 @@ impl Leaderless<'_> {
         let (sets, parameters) = (self.stateful_sets(), parameters());
         let change = Patch::Merge(change);
         let scaled = timeout(REQUEST, sets.patch_scale(self.release.name(), &parameters, &change));
-        self.count(Operation::Scale, scaled.await.map(|scaled| scaled.map(drop)));
+        self.count(Operation::Scale, scaled.await.map(|scaled| scaled.map(drop)))
     }
 
     /// Tells that there is no quorum, once for each loss: who is only cut off itself must not say it again and again.
-    async fn tell(&self, cluster: &QuorateCluster) -> Telling {
+    async fn tell(&self, cluster: &QuorateCluster) -> Result<(), Failed> {
         let status = cluster.status.clone().unwrap_or_default();
-        let Some(told) = self.loss(cluster, &status) else { return Telling::Done };
+        let Some(told) = self.loss(cluster, &status) else { return Ok(()) };
         let (api, name) = (self.clusters(), self.release.name());
         let document = Patch::Apply(json!({
             "apiVersion": "quorate.io/v1alpha1",
@@ -154,15 +167,11 @@ impl Leaderless<'_> {
         }));
         let parameters = PatchParams::apply(MANAGER).force();
         let written = timeout(REQUEST, api.patch_status(name, &parameters, &document)).await;
-        let is_written = matches!(written, Ok(Ok(_)));
-        self.count(Operation::WriteStatus, written.map(|written| written.map(drop)));
-        if !is_written {
-            return Telling::Open;
-        }
+        self.count(Operation::WriteStatus, written.map(|written| written.map(drop)))?;
         let uid = cluster.metadata.uid.clone().unwrap_or_default();
         let about = reference(Kind::Cluster, self.release.namespace(), name, &uid);
         self.teller.tell_turned(&about, &status.conditions, &told.conditions);
-        Telling::Done
+        Ok(())
     }
 
     /// What to tell; nothing when it is told already, when the resource is not this cluster's, or when a newer leadership than
@@ -195,17 +204,21 @@ impl Leaderless<'_> {
         })
     }
 
-    fn count(&self, operation: Operation, done: Result<kube::Result<()>, tokio::time::error::Elapsed>) {
+    fn count(&self, operation: Operation, done: Result<kube::Result<()>, Elapsed>) -> Result<(), Failed> {
         match done {
-            Ok(Ok(())) => self.metrics.written(operation),
-            Ok(Err(error)) => self.failed(operation, &ApiError::from(&error)),
-            Err(_) => self.failed(operation, &ApiError::timeout()),
+            Ok(Ok(())) => {
+                self.metrics.written(operation);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.failed(operation, &ApiError::from(&error))),
+            Err(_) => Err(self.failed(operation, &ApiError::timeout())),
         }
     }
 
-    fn failed(&self, operation: Operation, error: &ApiError) {
+    fn failed(&self, operation: Operation, error: &ApiError) -> Failed {
         self.metrics.failed(operation, error.reason);
         debug!(%error, "nothing could be done about a lost quorum yet");
+        Failed
     }
 
     fn clusters(&self) -> Api<QuorateCluster> {
