@@ -39,7 +39,8 @@ async fn two_releases_leave_each_others_resources_alone_and_a_third_that_claims_
         let id = release.status().await["clusterId"].take();
         for kind in kinds {
             let object = format!("{kind}/of-{cluster}");
-            shared.wait(&object, "jsonpath={.status.observedGeneration}=2", 60).await;
+            let generation = shared.get(&object).await.unwrap()["metadata"]["generation"].take();
+            shared.wait(&object, &format!("jsonpath={{.status.observedGeneration}}={generation}"), 60).await;
             shared.wait(&object, "condition=Ready", 60).await;
             assert_eq!(shared.get(&object).await.unwrap()["status"]["clusterId"], id, "{object}");
         }

@@ -1,4 +1,5 @@
-//! A release that has lost its first volume and its record: it never becomes two clusters. And what other tests ask a release.
+//! A release that crashes while it founds its cluster, or has lost its first volume and its record: it never becomes two clusters. And
+//! what other tests ask a release.
 
 use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep};
@@ -7,6 +8,12 @@ use super::helm::Release;
 use crate::alone;
 use crate::kubectl::shell;
 use crate::members::PATIENCE;
+use crate::namespace::Namespace;
+use crate::nodes::Nodes;
+use crate::support::effort::Effort;
+
+/// When the first member is killed, in seconds after its process has begun: founding takes a few tenths of one, growing more.
+const MOMENTS: [&str; 9] = ["0.2", "0", "0.8", "0.05", "0.4", "0.02", "0.1", "1.5", "3"];
 
 impl Release {
     pub async fn status(&self) -> Value {
@@ -81,4 +88,31 @@ async fn nobody_founds_a_second_cluster_when_the_record_and_the_first_volume_are
     assert_eq!(after["clusterId"], before["clusterId"]);
     let kept = shell(&format!("kubectl -n {namespace} exec quorate-1 -- quorate get kv kept")).await.unwrap();
     assert_eq!(kept, "well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_member_that_is_killed_again_and_again_while_it_founds_the_cluster_founds_one() {
+    let nodes = Nodes::alone().await;
+    let release = Release::of(Namespace::for_pods("founding").await);
+    release.install(&[]).await.unwrap();
+    release.namespace.wait("pod/quorate-0", "condition=PodScheduled", 60).await;
+    let members = release.members();
+    let mut recorded = Value::Null;
+    for moment in &MOMENTS[..Effort::from_environment().pick(4, MOMENTS.len())] {
+        release.namespace.wait("pod/quorate-0", "jsonpath={.status.podIP}", 60).await;
+        let node = members.place(0).await.expect("it has an address").node;
+        let kill = r#"until pgrep -x quorate; do sleep 0.005; done; sleep "$0"; pkill -KILL -x quorate"#;
+        nodes.in_node(node, &["timeout", "60", "sh", "-c", kill, moment]);
+        let known = release.status().await["clusterId"].take();
+        println!("killed after {moment} s; the cluster that is recorded: {known}");
+        assert!(recorded.is_null() || recorded == known, "{recorded} was recorded before");
+        recorded = known;
+        // Another pod on the same volume, so that nobody waits longer for each restart of the container.
+        let delete = ["delete", "pod", "quorate-0", "--force", "--grace-period=0"];
+        release.namespace.kubectl(&delete).await.unwrap();
+        release.namespace.wait("pod/quorate-0", "create", 60).await;
+    }
+    let status = release.status_when("three voters", |status| status["voters"] == 3).await;
+    assert!(recorded.is_null() || recorded == status["clusterId"], "{recorded} was recorded before: {status:#}");
+    assert_eq!(members.whole().await.cluster, status["clusterId"], "the members are another cluster than is recorded");
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod beside;
 mod changing;
+mod declaring;
 mod deposed;
 mod electing;
 mod gone;

@@ -175,6 +175,11 @@ mod tests {
     use crate::coordinator::Phase;
     use crate::types::{MemberId, Revision, Term};
 
+    fn spec(voters: i32, learners: i32) -> QuorateClusterSpec {
+        let cluster = "default".to_owned();
+        QuorateClusterSpec { cluster, voters, learners, preferred_leader: None, paused: false }
+    }
+
     fn view(voters: usize, learners: usize, step: &str) -> ClusterView {
         let member = |number: usize| MemberView {
             member: MemberId::new(number as u64),
@@ -204,34 +209,76 @@ mod tests {
     }
 
     #[test]
-    fn progressing_says_where_it_goes_and_what_comes_next() {
-        let spec = |voters, learners, paused| QuorateClusterSpec {
-            cluster: "default".to_owned(),
-            voters,
-            learners,
-            preferred_leader: None,
-            paused,
-        };
+    fn it_is_ready_once_as_many_voters_and_learners_serve_as_are_declared() {
         let cases = [
-            (spec(3, 0, false), view(3, 0, ""), "False", "AsDeclared", "3 of 3 voters, 0 of 0 learners"),
+            (spec(3, 0), view(3, 0, ""), "True", "Serving"),
+            (spec(3, 0), view(5, 1, ""), "True", "Serving"),
+            (spec(5, 0), view(3, 2, ""), "False", "Growing"),
+            (spec(3, 2), view(3, 1, ""), "False", "Growing"),
+            (spec(3, 2), view(3, 2, ""), "True", "Serving"),
+            (spec(3, 0), ClusterView { available: false, ..view(3, 0, "") }, "False", "NoQuorum"),
+        ];
+        for (spec, view, status, reason) in cases {
+            let found = Found::of(&view).ready(&spec, "default");
+            assert_eq!((found.truth.as_str(), found.reason), (status, reason), "{}", found.message);
+        }
+        let found = Found::of(&view(3, 0, "")).ready(&spec(3, 0), "other");
+        assert_eq!((found.truth.as_str(), found.reason), ("False", "AnotherCluster"), "{}", found.message);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_the_worst_of_it() {
+        let degraded = |view: &ClusterView, unseen: &[&str], unwritten: &[&str]| {
+            let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+            Found::of(view).degraded(&Troubles { unseen: texts(unseen), unwritten: texts(unwritten) })
+        };
+        let silent = ClusterView {
+            members: view(3, 0, "")
+                .members
+                .into_iter()
+                .map(|it| MemberView {
+                    state: if it.name == "quorate-2" { State::Unreachable } else { it.state },
+                    ..it
+                })
+                .collect(),
+            ..view(3, 0, "")
+        };
+        let refused =
+            ClusterView { refused: BTreeMap::from([("q".to_owned(), "its volume".to_owned())]), ..silent.clone() };
+        let cases = [
+            (degraded(&view(3, 0, ""), &[], &[]), "False", "AllMembersAnswer", "every member answers"),
+            (degraded(&view(3, 0, ""), &[], &["not written"]), "True", "StatusesNotWritten", "not written"),
             (
-                spec(5, 0, false),
+                degraded(&view(3, 0, ""), &["unseen"], &["not written"]),
+                "True",
+                "ResourcesNotSeen",
+                "unseen; not written",
+            ),
+            (degraded(&silent, &["unseen"], &[]), "True", "MembersUnreachable", "no answer from quorate-2; unseen"),
+            (degraded(&refused, &[], &[]), "True", "MembersRefused", "q is refused: its volume; no answer"),
+        ];
+        for (found, status, reason, message) in cases {
+            assert_eq!((found.truth.as_str(), found.reason), (status, reason), "{}", found.message);
+            assert!(found.message.starts_with(message), "{}", found.message);
+        }
+    }
+
+    #[test]
+    fn progressing_says_where_it_goes_and_what_comes_next() {
+        let cases = [
+            (spec(3, 0), view(3, 0, ""), "False", "AsDeclared", "3 of 3 voters, 0 of 0 learners"),
+            (
+                spec(5, 0),
                 view(3, 1, "q-3 catches up"),
                 "True",
                 "Growing",
                 "3 of 5 voters, 1 of 0 learners; q-3 catches up",
             ),
+            (spec(3, 0), view(5, 0, "q-4 leaves"), "True", "Shrinking", "5 of 3 voters, 0 of 0 learners; q-4 leaves"),
+            (spec(3, 2), view(5, 0, ""), "True", "Rearranging", "5 of 3 voters, 0 of 2 learners"),
+            (spec(3, 0), view(3, 0, "leadership moves"), "True", "Rearranging", "leadership moves"),
             (
-                spec(3, 0, false),
-                view(5, 0, "q-4 leaves"),
-                "True",
-                "Shrinking",
-                "5 of 3 voters, 0 of 0 learners; q-4 leaves",
-            ),
-            (spec(3, 2, false), view(5, 0, ""), "True", "Rearranging", "5 of 3 voters, 0 of 2 learners"),
-            (spec(3, 0, false), view(3, 0, "leadership moves"), "True", "Rearranging", "leadership moves"),
-            (
-                spec(1, 0, true),
+                QuorateClusterSpec { paused: true, ..spec(1, 0) },
                 view(3, 0, ""),
                 "False",
                 "Paused",
