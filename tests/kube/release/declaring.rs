@@ -26,7 +26,8 @@ impl Reader {
         Self { release: Release::running().await, http: Client::new(), folder: tempfile::tempdir().unwrap() }
     }
 
-    /// The blocks of code of a part of the page, in a language, for the release where it is here.
+    /// The blocks of code of a part of the page, in a language, for the release where it is here. Tests are on no node, and reach pods but no
+    /// Service that has an address of its own.
     fn blocks(&self, title: &str, language: &str) -> Vec<String> {
         let namespace = &self.release.namespace.name;
         let mut parts = PAGE.split("\n#").map(|part| part.trim_start_matches(['#', ' ']));
@@ -35,7 +36,7 @@ impl Reader {
         let blocks = part.blocks(language).into_iter().map(|block| {
             block
                 .replace("--namespace quorate ", &format!("--namespace {namespace} "))
-                .replace("quorate.quorate.svc:", &format!("quorate.{namespace}.svc.cluster.local:"))
+                .replace("quorate.quorate.svc:", &format!("quorate-members.{namespace}.svc.cluster.local:"))
         });
         let blocks: Vec<_> = blocks.collect();
         assert!(!blocks.is_empty(), "there is no {language} in {title}");
