@@ -43,6 +43,9 @@ async fn what_does_not_meet_its_schema_is_refused_with_the_path_and_the_last_goo
     assert_eq!(reason, "Invalid");
     assert!(message.contains("spec.data.text: ") && message.contains("/port"), "{message}");
     assert!(!message.contains("secret"), "{message}");
+    // Who waits for it gives up.
+    let (stalled, told) = cluster.wait_for("rcfg/web", "Stalled", "True").await;
+    assert_eq!((&stalled, &told), (&reason, &message));
     let (_, message) = cluster.wait_for("rcfg/web", "Ready", "False").await;
     assert!(message.contains("version 1 is served"), "{message}");
     cluster.wait_until_served("web", Some("port: 80")).await;
