@@ -72,6 +72,7 @@ async fn with_a_crd_of_an_older_release_configs_are_served_and_their_statuses_fo
     cluster.wait_until_served("web", Some("one")).await;
     wait_for("it is not logged", async || (weather.logged("replicatedTo") > 0).then_some(())).await;
     wait_for("it is not counted", async || (weather.errors("other").await > counted).then_some(())).await;
+    weather.is_told("StatusesNotWritten", "statuses of replicatedconfigs are not written").await;
     weather.data_plane_is_untouched().await;
     apply_crds().await.unwrap();
     for condition in ["Ready", "Replicated"] {
