@@ -66,6 +66,36 @@ async fn what_does_not_meet_its_schema_is_refused_with_the_path_and_the_last_goo
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_to_a_version_that_is_not_kept_any_more_is_refused_and_the_last_good_version_stays() {
+    let cluster = Operated::running().await;
+    let apply = async |text: &str, more: &str| {
+        let spec = format!("historyLimit: 1, data: {{text: {text}}}{more}");
+        cluster.apply("ReplicatedConfig", "web", &spec).await.unwrap();
+    };
+    for text in ["one", "two", "three"] {
+        apply(text, "").await;
+        cluster.wait_for("rcfg/web", "Ready", "True").await;
+    }
+    apply("three", ", rollbackTo: 1").await;
+    let (reason, message) = cluster.wait_for("rcfg/web", "Accepted", "False").await;
+    assert_eq!(reason, "Refused");
+    assert!(message.contains("has no version 1"), "{message}");
+    let (stalled, told) = cluster.wait_for("rcfg/web", "Stalled", "True").await;
+    assert_eq!((&stalled, &told), (&reason, &message));
+    let (_, message) = cluster.wait_for("rcfg/web", "Ready", "False").await;
+    assert!(message.contains("version 3 is served"), "{message}");
+    cluster.wait_until_served("web", Some("three")).await;
+
+    apply("four", "").await;
+    for condition in ["Ready", "Accepted"] {
+        cluster.wait_for("rcfg/web", condition, "True").await;
+    }
+    cluster.wait_until_served("web", Some("four")).await;
+    let object = cluster.resources.get("rcfg/web").await;
+    assert_eq!((find(&object, "Stalled"), &object["status"]["version"]), (None, &4.into()), "{object:#}");
+}
+
 /// How many Events there are, by object and reason.
 type Events = BTreeMap<(String, String), usize>;
 
