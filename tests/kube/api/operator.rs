@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::elected::nothing_changes;
+use super::elected::{LONG, nothing_changes};
 use super::operated::{Operated, find};
+use super::outages::Weather;
 use crate::support::trio::{SIZE, name, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +95,27 @@ async fn a_rollback_to_a_version_that_is_not_kept_any_more_is_refused_and_the_la
     cluster.wait_until_served("web", Some("four")).await;
     let object = cluster.resources.get("rcfg/web").await;
     assert_eq!((find(&object, "Stalled"), &object["status"]["version"]), (None, &4.into()), "{object:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_resource_is_deleted_serves_on_and_is_the_same_when_it_is_applied_again() {
+    let weather = Weather::fine().await;
+    let cluster = &weather.cluster;
+    let id = cluster.resources.get("qc/quorate").await["status"]["clusterId"].take();
+    cluster.resources.namespace.kubectl(&["delete", "qc/quorate"]).await.unwrap();
+    cluster.apply_text("web", "one").await;
+    cluster.wait_until_served("web", Some("one")).await;
+    cluster.wait_for("rcfg/web", "Ready", "True").await;
+    cluster.apply("LeaderElection", "main", "seats: 1").await.unwrap();
+    let leader = cluster.campaign(0, "main", "web-0", LONG).await;
+    let is_told = |election: &Value| election["status"]["fencingToken"] == leader.token;
+    cluster.wait_until("le/main", "led by web-0", is_told).await;
+    weather.data_plane_is_untouched().await;
+
+    cluster.apply("QuorateCluster", "quorate", "voters: 3").await.unwrap();
+    cluster.wait_for("qc/quorate", "Ready", "True").await;
+    assert_eq!(cluster.resources.get("qc/quorate").await["status"]["clusterId"], id);
+    cluster.keep_alive(0, &leader).await;
 }
 
 /// How many Events there are, by object and reason.
