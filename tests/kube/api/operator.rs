@@ -118,6 +118,23 @@ async fn a_cluster_whose_resource_is_deleted_serves_on_and_is_the_same_when_it_i
     cluster.keep_alive(0, &leader).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_asks_for_another_name_than_its_members_serve_says_so() {
+    let cluster = Operated::prepared().await;
+    let (asked, served) = (cluster.cluster.clone(), format!("{}-other", cluster.cluster));
+    let mut cluster = cluster.for_cluster(&served);
+    cluster.start_all().await;
+    let (reason, message) = cluster.wait_for("qc/quorate", "Ready", "False").await;
+    assert_eq!(reason, "AnotherCluster");
+    assert!(message.contains(&format!("{asked:?}")) && message.contains(&format!("{served:?}")), "{message}");
+    cluster.apply_text("web", "one").await;
+    cluster.wait_until_served("web", Some("one")).await;
+
+    cluster.resources.namespace.kubectl(&["delete", "qc/quorate"]).await.unwrap();
+    cluster.apply("QuorateCluster", "quorate", "voters: 3").await.unwrap();
+    cluster.wait_for("qc/quorate", "Ready", "True").await;
+}
+
 /// How many Events there are, by object and reason.
 type Events = BTreeMap<(String, String), usize>;
 
