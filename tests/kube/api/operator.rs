@@ -319,3 +319,29 @@ async fn a_frozen_leader_that_wakes_up_does_not_overwrite_what_the_next_one_has_
     assert!(present["status"]["observedLeadership"].as_i64() >= newer["status"]["observedLeadership"].as_i64());
     cluster.wait_until_served("web", Some("two")).await;
 }
+
+/// More than any cluster of a test comes to.
+const FAR_AHEAD: &str = r#"--patch={"status": {"observedLeadership": 1000000}}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_a_newer_leadership_has_written_is_left_alone_and_its_config_is_served_all_the_same() {
+    let weather = Weather::fine().await;
+    let cluster = &weather.cluster;
+    let counted = weather.errors("invalid").await;
+    let patch = ["patch", "rcfg/before", "--type=merge", "--subresource=status", FAR_AHEAD];
+    cluster.resources.namespace.kubectl(&patch).await.unwrap();
+    cluster.apply_text("before", "new").await;
+    cluster.wait_until_served("before", Some("new")).await;
+    wait_for("it is not counted", async || (weather.errors("invalid").await > counted).then_some(())).await;
+    assert!(weather.logged("a newer leadership has written this status") > 0, "it is not logged");
+    let refused = "statuses of replicatedconfigs are not written: the API server does not take them";
+    weather.is_told("StatusesNotWritten", refused).await;
+    let status = cluster.resources.get("rcfg/before").await["status"].take();
+    assert_eq!((&status["version"], &status["observedLeadership"]), (&1.into(), &1_000_000.into()), "{status:#}");
+
+    cluster.resources.namespace.kubectl(&["delete", "rcfg/before"]).await.unwrap();
+    cluster.apply_text("before", "old").await;
+    cluster.wait_for("rcfg/before", "Ready", "True").await;
+    cluster.wait_for("qc/quorate", "Degraded", "False").await;
+    weather.data_plane_is_untouched().await;
+}
