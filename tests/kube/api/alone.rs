@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::assert_refused;
 use super::crds::{assert_line, eventually};
+use super::elected::{Granted, LONG};
 use super::fixture::{Changing, apply_crds};
 use super::outages::Weather;
 use crate::kubectl::{self, kubectl, kubectl_with_input};
@@ -72,10 +73,66 @@ async fn with_a_crd_of_an_older_release_configs_are_served_and_their_statuses_fo
     cluster.wait_until_served("web", Some("one")).await;
     wait_for("it is not logged", async || (weather.logged("replicatedTo") > 0).then_some(())).await;
     wait_for("it is not counted", async || (weather.errors("other").await > counted).then_some(())).await;
+    weather.is_told("StatusesNotWritten", "statuses of replicatedconfigs are not written").await;
     weather.data_plane_is_untouched().await;
     apply_crds().await.unwrap();
     for condition in ["Ready", "Replicated"] {
         cluster.wait_for("rcfg/web", condition, "True").await;
     }
     cluster.wait_for("qc/quorate", "Degraded", "False").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crds_that_are_deleted_take_their_resources_with_them_and_nothing_else_that_members_serve() {
+    let weather = Weather::fine_alone().await;
+    let cluster = &weather.cluster;
+    let id = cluster.resources.get("qc/quorate").await["status"]["clusterId"].take();
+    cluster.apply("LeaderElection", "main", "seats: 1").await.unwrap();
+    let first = cluster.campaign(0, "main", "web-0", LONG).await;
+    cluster.put_text("undeclared", "kept").await;
+    let goes_on = async |leader: Granted, next: &str| {
+        weather.keys_are_written().await;
+        cluster.wait_until_served("undeclared", Some("kept")).await;
+        cluster.keep_alive(0, &leader).await;
+        let (next, ()) = tokio::join!(cluster.campaign(2, "main", next, LONG), cluster.end(1, &leader));
+        assert!(next.token > leader.token, "{next:?} after {leader:?}");
+        next
+    };
+
+    let counted = weather.errors("not_found").await;
+    kubectl(&["delete", "crd", "replicatedconfigs.quorate.io"]).await.unwrap();
+    let gone = |plural: &str| format!("{plural} are not seen: the API server does not know them: apply the CRDs");
+    weather.is_told("ResourcesNotSeen", &gone("replicatedconfigs")).await;
+    assert!(weather.errors("not_found").await > counted, "it is not counted");
+    assert!(weather.logged(&gone("replicatedconfigs")) > 0, "it is not logged");
+    // Kubernetes deletes what a CRD is for, and what is declared no more is served no more.
+    cluster.wait_until_served("before", None).await;
+    let second = goes_on(first, "web-1").await;
+    let is_told = |election: &Value| election["status"]["fencingToken"] == second.token;
+    cluster.wait_until("le/main", "led by web-1", is_told).await;
+
+    kubectl(&["delete", "crd", "leaderelections.quorate.io", "quorateclusters.quorate.io"]).await.unwrap();
+    for plural in ["leaderelections", "quorateclusters"] {
+        let is_logged = async || (weather.logged(&gone(plural)) > 0).then_some(());
+        wait_for(&format!("{plural} are not missed"), is_logged).await;
+    }
+    let third = goes_on(second, "web-2").await;
+
+    let applied = apply_crds().await.unwrap();
+    for plural in ["leaderelections", "quorateclusters", "replicatedconfigs"] {
+        assert_line(&applied, &[&format!("{plural}.quorate.io:"), "created"]);
+    }
+    for (kind, name, spec) in
+        [("QuorateCluster", "quorate", "voters: 3"), ("ReplicatedConfig", "before", "data: {text: old}")]
+    {
+        eventually("the kind is served", async || cluster.apply(kind, name, spec).await.map(drop)).await;
+    }
+    cluster.wait_until_served("before", Some("old")).await;
+    for object in ["qc/quorate", "rcfg/before"] {
+        cluster.wait_for(object, "Ready", "True").await;
+    }
+    cluster.wait_for("qc/quorate", "Degraded", "False").await;
+    assert_eq!(cluster.resources.get("qc/quorate").await["status"]["clusterId"], id);
+    weather.data_plane_is_untouched().await;
+    goes_on(third, "web-3").await;
 }

@@ -46,6 +46,13 @@ impl Operated {
         Granted { session, token }
     }
 
+    /// Keeps a candidate's session alive, which is there still.
+    pub async fn keep_alive(&self, member: usize, granted: &Granted) {
+        let url = format!("{}/v1/sessions/{}/keepalive", self.trio.url(member), granted.session);
+        let answer = self.trio.http.post(url).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     /// Ends a candidate's session, and with it its leadership.
     pub async fn end(&self, member: usize, granted: &Granted) {
         let url = format!("{}/v1/sessions/{}", self.trio.url(member), granted.session);

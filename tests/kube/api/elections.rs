@@ -424,3 +424,44 @@ async fn while_the_api_server_is_away_elections_change_hands_and_then_everything
     assert_eq!(told.lines().filter(|line| line.starts_with(&last)).count(), 1, "{told}");
     cluster.wait_for("qc/quorate", "Degraded", "False").await;
 }
+
+/// So many Events of one object are written at once by a Raft leader, and then one in this time.
+const EVENTS_AT_ONCE: u64 = 20;
+const ONE_MORE: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_election_whose_leaders_come_and_go_is_told_of_by_a_few_events_and_then_seldom() {
+    let cluster = Operated::running().await;
+    cluster.apply("LeaderElection", "main", "seats: 1").await.unwrap();
+    cluster.wait_for("le/main", "Ready", "True").await;
+    let term = async || cluster.trio.get_json(0, "/v1/cluster").await.unwrap()["term"].as_u64().unwrap();
+    let (first, began, mut leader) = (term().await, Instant::now(), None);
+    let mut transitions = 0;
+    let most = async || {
+        let since = began.elapsed().as_secs() / ONE_MORE.as_secs();
+        (1 + term().await - first) * EVENTS_AT_ONCE + since
+    };
+    while transitions < most().await + 3 {
+        let candidate = format!("web-{transitions}");
+        let end = async {
+            if let Some(leader) = &leader {
+                cluster.end(1, leader).await;
+            }
+        };
+        let (next, ()) = tokio::join!(cluster.campaign(0, "main", &candidate, LONG), end);
+        // Each is written into the status, where it would be told.
+        let is_told = |election: &Value| election["status"]["fencingToken"] == next.token;
+        cluster.wait_until("le/main", "told", is_told).await;
+        (leader, transitions) = (Some(next), transitions + 1);
+    }
+    let told = async || {
+        let events = cluster.look.at("events").await;
+        let events = events["items"].as_array().expect("Events can be read").iter();
+        events.filter(|event| event["involvedObject"]["name"] == "main").count() as u64
+    };
+    wait_for("there are too few Events", async || (told().await >= EVENTS_AT_ONCE).then_some(())).await;
+    nothing_changes("what is told", Duration::from_secs(1), told).await;
+    let (told, most) = (told().await, most().await);
+    println!("{transitions} transitions are told by {told} Events");
+    assert!(told <= most, "{told} Events, and {most} are allowed");
+}

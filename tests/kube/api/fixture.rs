@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::kubectl;
 use crate::namespace::Namespace;
+use crate::{command, kubectl};
 
 /// CRDs are those of the whole Kubernetes cluster: who changes them is alone with them.
 static CRDS: RwLock<()> = RwLock::const_new(());
@@ -99,12 +99,13 @@ impl Drop for Changing {
     }
 }
 
-/// Makes the CRDs those of this release, whatever they are.
+/// Makes the CRDs those of this release, whatever they are. Where that fails, whoever has them next would fail for no reason of
+/// their own.
 fn restore() {
-    let mut command = kubectl::command();
-    command.args(["annotate", "crd", "leaderelections.quorate.io", "--overwrite", "quorate.io/release=0.0.0"]);
-    drop(command.output().unwrap());
-    drop(quorate(&kubeconfig(), &["crds", "apply"]).as_std_mut().output().unwrap());
+    let mut older = kubectl::command();
+    older.args(["annotate", "crd", "leaderelections.quorate.io", "--overwrite", "quorate.io/release=0.0.0"]);
+    command::output(&mut older);
+    command::output(quorate(&kubeconfig(), &["crds", "apply"]).as_std_mut());
 }
 
 /// `quorate crds apply`: what it printed, or why it was refused.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
@@ -101,6 +101,14 @@ impl Operated {
     /// Applies a config with one text.
     pub async fn apply_text(&self, name: &str, text: &str) {
         self.apply("ReplicatedConfig", name, &format!("data: {{text: {text:?}}}")).await.unwrap();
+    }
+
+    /// Sets a config with one text as an application does, without a resource.
+    pub async fn put_text(&self, name: &str, text: &str) {
+        let url = format!("{}/v1/config/{}/{name}", self.trio.url(0), self.resources.namespace.name);
+        let body = json!({ "data": { "text": text } });
+        let answer = self.trio.http.put(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     /// Waits until an object is as it should be; gives it.

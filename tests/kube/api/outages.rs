@@ -31,7 +31,7 @@ struct Told {
 const NOTHING_WRITTEN: &str = "nothing can be written; it is tried again";
 
 impl Weather {
-    async fn fine() -> Self {
+    pub async fn fine() -> Self {
         let proxy = Proxy::start().await;
         let cluster = Operated::prepared().await.with_kubeconfig(proxy.kubeconfig());
         Self::of(cluster, proxy).await
@@ -58,6 +58,16 @@ impl Weather {
         self.sum("quorate_kubernetes_errors_total", &format!("reason=\"{reason}\"")).await
     }
 
+    /// Waits until the cluster says that it is degraded, for this reason and in these words.
+    pub async fn is_told(&self, reason: &str, words: &str) {
+        let says_so = |cluster: &Value| {
+            let degraded = find(cluster, "Degraded").filter(|degraded| degraded["reason"] == reason);
+            let message = degraded.and_then(|degraded| degraded["message"].as_str());
+            message.is_some_and(|message| message.contains(words))
+        };
+        self.cluster.wait_until("qc/quorate", &format!("degraded, {reason}: {words:?}"), says_so).await;
+    }
+
     /// What a metric comes to on all members, in the series with that label.
     async fn sum(&self, metric: &str, label: &str) -> f64 {
         let mut sum = 0.0;
@@ -76,13 +86,20 @@ impl Weather {
 
     /// Applications write, and read what was there before.
     pub async fn data_plane_is_untouched(&self) {
+        self.keys_are_written().await;
+        for member in 0..SIZE {
+            assert_eq!(self.cluster.served(member, "before").await.as_deref(), Some("old"));
+        }
+    }
+
+    /// Applications write, by every member.
+    pub async fn keys_are_written(&self) {
         for member in 0..SIZE {
             let began = Instant::now();
             let url = format!("{}/v1/kv/written", self.cluster.trio.url(member));
             let answer = self.cluster.trio.http.put(url).body("1").send().await.unwrap();
             assert!(answer.status().is_success(), "{answer:?}");
             assert!(began.elapsed() < SOON, "a write took {:?}", began.elapsed());
-            assert_eq!(self.cluster.served(member, "before").await.as_deref(), Some("old"));
         }
     }
 
@@ -192,12 +209,7 @@ async fn a_kind_that_is_not_seen_is_a_condition_of_the_cluster_and_deletes_nothi
     let weather = Weather::fine().await;
     weather.proxy.set(Fault::Missing("/apis/quorate.io/v1alpha1/replicatedconfigs"));
     // With its connection, another kind may be out of sight for a moment.
-    let is_told = |cluster: &Value| {
-        let degraded = find(cluster, "Degraded").filter(|degraded| degraded["reason"] == "ResourcesNotSeen");
-        let message = degraded.and_then(|degraded| degraded["message"].as_str());
-        message.is_some_and(|message| message.contains("replicatedconfigs are not seen"))
-    };
-    weather.cluster.wait_until("qc/quorate", "told to be degraded", is_told).await;
+    weather.is_told("ResourcesNotSeen", "replicatedconfigs are not seen").await;
     assert!(weather.errors("not_found").await > 0.0, "it is not counted");
     assert!(
         weather.logged("replicatedconfigs are not seen: the API server does not know them") > 0,
@@ -207,6 +219,29 @@ async fn a_kind_that_is_not_seen_is_a_condition_of_the_cluster_and_deletes_nothi
     weather.proxy.set(Fault::None);
     weather.cluster.wait_for("qc/quorate", "Degraded", "False").await;
     weather.data_plane_is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_that_cannot_be_written_are_a_condition_of_the_cluster_which_says_of_what_kind_and_why() {
+    let weather = Weather::fine().await;
+    let cases = [
+        ("403", StatusCode::FORBIDDEN, "the members' ServiceAccount may not patch them"),
+        ("500", StatusCode::INTERNAL_SERVER_ERROR, "the API server has failed"),
+    ];
+    for (text, status, why) in cases {
+        weather.proxy.set(Fault::StatusesAnswer("replicatedconfigs", status));
+        weather.cluster.apply_text("web", text).await;
+        weather.cluster.wait_until_served("web", Some(text)).await;
+        let words = format!("statuses of replicatedconfigs are not written: {why}");
+        weather.is_told("StatusesNotWritten", &words).await;
+        // Another kind has nothing to do with it.
+        weather.cluster.apply("LeaderElection", &format!("of-{text}"), "seats: 1").await.unwrap();
+        weather.cluster.wait_for(&format!("le/of-{text}"), "Ready", "True").await;
+        weather.data_plane_is_untouched().await;
+        weather.proxy.set(Fault::None);
+        weather.cluster.wait_for("rcfg/web", "Ready", "True").await;
+        weather.cluster.wait_for("qc/quorate", "Degraded", "False").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,8 @@ pub enum Fault {
     Slow(Duration, Option<Method>),
     /// Requests are answered with this status, if their method is that, or whatever it is.
     Answers(StatusCode, Option<Method>),
+    /// Statuses of a kind, as the API server calls many of it, are not taken, for this reason.
+    StatusesAnswer(&'static str, StatusCode),
     /// Every watch ends with this status, as one of a state that is too old does.
     WatchesEnd(u16),
     /// What is served under this path is not.
@@ -132,6 +134,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Fault::Answers(status, method) if is_of(method.as_ref(), &request) => {
             return refusal(status.as_u16(), status).into_response();
         }
+        Fault::StatusesAnswer(plural, status) if is_status_of(plural, &request) => {
+            return refusal(status.as_u16(), status).into_response();
+        }
         Fault::WatchesEnd(code) if is_watch => {
             sleep(Duration::from_millis(100)).await;
             let event = serde_json::json!({ "type": "ERROR", "object": status_object(code) });
@@ -144,6 +149,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         | Fault::Away
         | Fault::Slow(..)
         | Fault::Answers(..)
+        | Fault::StatusesAnswer(..)
         | Fault::WatchesEnd(_)
         | Fault::Missing(_)
         | Fault::Garbles(..) => {}
@@ -153,6 +159,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 
 fn is_of(method: Option<&Method>, request: &Request) -> bool {
     method.is_none_or(|method| method == request.method())
+}
+
+/// Whether it writes the status of an object of that kind.
+fn is_status_of(plural: &str, request: &Request) -> bool {
+    let path = request.uri().path();
+    request.method() == Method::PATCH && path.ends_with("/status") && path.contains(&format!("/{plural}/"))
 }
 
 fn status_object(code: u16) -> serde_json::Value {

@@ -81,6 +81,21 @@ async fn a_quorate_cluster_is_named_like_a_stateful_set_and_its_services() {
 }
 
 #[tokio::test]
+async fn the_preferred_leader_is_called_like_a_pod_of_a_stateful_set() {
+    let resources = Resources::served().await;
+    let longest = format!("{}-12", "a".repeat(60));
+    for good in ["quorate-0", "a-1", "a-b9-12", &longest, "null"] {
+        resources.declare("QuorateCluster", "web", &format!("{{preferredLeader: {good}}}")).await.unwrap();
+    }
+    for bad in ["quorate", "quorate-", "-1", "1a-0", "Quorate-1", "a.b-1", "a_b-1", "a--", "quorate-1a", "a-1 "] {
+        let refusal = resources.declare("QuorateCluster", "web", &format!("{{preferredLeader: {bad:?}}}")).await;
+        assert_refused(refusal, "it must be the name of a member, such as quorate-1: that of the StatefulSet");
+    }
+    let refusal = resources.declare("QuorateCluster", "web", &format!("{{preferredLeader: {longest}3}}")).await;
+    assert_refused(refusal, "spec.preferredLeader: Too long");
+}
+
+#[tokio::test]
 async fn each_part_of_a_name_is_a_label() {
     let resources = Resources::served().await;
     let long = "a".repeat(63);

@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use tokio::process::Command;
+use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::assert_refused;
-use super::fixture::{Resources, kubeconfig};
+use super::fixture::Resources;
+use super::operated::{Operated, PATIENCE, find};
+use crate::kubectl::helm;
 
 /// Fields of a status, by a cluster that is called by one letter.
 fn by(cluster: &str, leadership: u64, more: &str) -> String {
@@ -113,44 +116,67 @@ async fn who_waits_for_ready_waits_for_somebody_to_serve_it() {
     wait("--timeout=10s").await.unwrap();
 }
 
-/// Helm judges resources as Flux does, by the rules of kstatus.
+/// A chart of one template. Helm judges its resources as Flux does, by the rules of kstatus.
+struct Chart {
+    folder: TempDir,
+    namespace: String,
+}
+
+impl Chart {
+    fn of(template: &str, resources: &Resources) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("templates")).unwrap();
+        fs::write(folder.path().join("Chart.yaml"), "apiVersion: v2\nname: web\nversion: 0.1.0\n").unwrap();
+        fs::write(folder.path().join("templates/web.yaml"), template).unwrap();
+        Self { folder, namespace: resources.namespace.name.clone() }
+    }
+
+    /// Installs it with another value, and waits.
+    async fn upgrade(&self, value: &str, timeout: &str) -> Result<String, String> {
+        let folder = self.folder.path().to_str().unwrap();
+        helm(&["upgrade", "--install", "web", folder, "--namespace", &self.namespace, "--wait", timeout, value]).await
+    }
+}
+
 #[tokio::test]
 async fn helm_waits_until_what_it_has_applied_is_served_and_no_longer_than_until_it_cannot_be() {
     let resources = Resources::served().await;
-    let chart = tempfile::tempdir().unwrap();
-    fs::create_dir(chart.path().join("templates")).unwrap();
-    fs::write(chart.path().join("Chart.yaml"), "apiVersion: v2\nname: web\nversion: 0.1.0\n").unwrap();
     let template = "apiVersion: quorate.io/v1alpha1\nkind: ReplicatedConfig\nmetadata: {name: web}\n\
                     spec: {data: {a: {{ .Values.a | quote }}}}\n";
-    fs::write(chart.path().join("templates/web.yaml"), template).unwrap();
-    let helm = async |value: &str, timeout: &str| {
-        let mut command = Command::new("helm");
-        command.args([
-            "upgrade",
-            "--install",
-            "web",
-            "--wait",
-            timeout,
-            value,
-            "--namespace",
-            &resources.namespace.name,
-        ]);
-        let output =
-            command.arg(chart.path()).env("KUBECONFIG", kubeconfig()).kill_on_drop(true).output().await.unwrap();
-        if output.status.success() { Ok(String::new()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
-    };
+    let chart = Chart::of(template, &resources);
     let status = async |generation: u64, conditions: &str| {
         let more = format!(", observedGeneration: {generation}, conditions: [{conditions}]");
         resources.report("quorate", "ReplicatedConfig", "web", &by("a", 1, &more)).await.unwrap();
     };
-    assert_refused(
-        helm("--set=a=1", "--timeout=2s").await,
-        "status: InProgress, message: no Quorate cluster has taken it up",
-    );
+    let refusal = chart.upgrade("--set=a=1", "--timeout=2s").await;
+    assert_refused(refusal, "status: InProgress, message: no Quorate cluster has taken it up");
     status(1, &condition("Ready", "True", 1)).await;
-    helm("--set=a=1", "--timeout=20s").await.unwrap();
-    assert_refused(helm("--set=a=2", "--timeout=2s").await, "generation is 2, but latest observed generation is 1");
+    chart.upgrade("--set=a=1", "--timeout=20s").await.unwrap();
+    let refusal = chart.upgrade("--set=a=2", "--timeout=2s").await;
+    assert_refused(refusal, "generation is 2, but latest observed generation is 1");
     status(2, &[condition("Ready", "False", 2), condition("Stalled", "True", 2)].join(", ")).await;
-    let refusal = helm("--set=a=2", "--timeout=60s").await;
+    let refusal = chart.upgrade("--set=a=2", "--timeout=60s").await;
     assert_refused(refusal, "status: Failed, message: so it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_waits_for_what_the_members_take_and_gives_up_at_once_on_what_they_refuse() {
+    let cluster = Operated::running().await;
+    let template = "apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata: {name: main}\n\
+                    spec: {cluster: CLUSTER}\n---\n\
+                    apiVersion: quorate.io/v1alpha1\nkind: ReplicatedConfig\nmetadata: {name: web}\n\
+                    spec:\n  cluster: CLUSTER\n  schema: {properties: {port: {type: integer}}}\n  \
+                    data: {text: 'port: {{ .Values.port }}'}\n";
+    let chart = Chart::of(&template.replace("CLUSTER", &cluster.cluster), &cluster.resources);
+    chart.upgrade("--set=port=80", "--timeout=60s").await.unwrap();
+    for object in ["le/main", "rcfg/web"] {
+        let taken = cluster.resources.get(object).await;
+        assert_eq!(find(&taken, "Ready").map(|ready| &ready["status"]), Some(&"True".into()), "{taken:#}");
+    }
+
+    let began = Instant::now();
+    let refusal = chart.upgrade("--set=port=secret", "--timeout=200s").await;
+    assert_refused(refusal, "status: Failed, message: spec.data.text: ");
+    assert!(began.elapsed() < PATIENCE, "it has waited {:?}", began.elapsed());
+    cluster.wait_until_served("web", Some("port: 80")).await;
 }
