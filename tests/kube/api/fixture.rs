@@ -8,6 +8,7 @@ use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::kubectl;
 use crate::namespace::Namespace;
+use crate::support::trio::program;
 
 /// CRDs are those of the whole Kubernetes cluster: who changes them is alone with them.
 static CRDS: RwLock<()> = RwLock::const_new(());
@@ -125,7 +126,7 @@ pub fn kubeconfig() -> String {
 }
 
 fn quorate(kubeconfig: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    let mut command = Command::new(program());
     command.args(arguments).env_clear().env("KUBECONFIG", kubeconfig).kill_on_drop(true);
     command
 }
