@@ -11,6 +11,7 @@
 mod api;
 mod clusters;
 mod command;
+mod direct;
 mod faults;
 mod kubectl;
 mod members;

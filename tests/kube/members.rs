@@ -9,6 +9,7 @@ use quorate::client::{Client, Patience};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use crate::direct;
 use crate::kubectl::{apply, kubectl};
 use crate::namespace::Namespace;
 use crate::nodes::Nodes;
@@ -192,7 +193,7 @@ spec:
     /// The metrics of a member.
     pub async fn metrics(&self, member: usize) -> String {
         let path = format!("/api/v1/namespaces/{}/pods/{}:9090/proxy/metrics", self.namespace.name, name(member));
-        kubectl(&["get", "--raw", &path]).await.unwrap()
+        direct::get(&path).await.unwrap()
     }
 
     /// The folder on its node that is a member's volume.
