@@ -119,7 +119,7 @@ impl Operated {
                 let logs: Vec<_> = (0..SIZE).map(|member| self.trio.log(member)).collect();
                 panic!("{object} is not {what} after {PATIENCE:?}: {present:#}\n{}", logs.join("\n---\n"));
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(50)).await;
         }
     }
 
