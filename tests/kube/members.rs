@@ -1,6 +1,7 @@
 //! Three members in pods, each on a node of its own. They found their cluster together and talk to no API server, so that what
 //! goes wrong with them is Raft's and the pods' matter alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,9 +55,12 @@ pub fn name(member: usize) -> String {
 }
 
 impl Members {
-    /// Three new members that serve.
+    /// Three new members that serve, each on another node: otherwise one node would be a quorum.
     pub async fn running() -> Self {
-        Self::start(Namespace::for_pods("members").await).await
+        let members = Self::start(Namespace::for_pods("members").await).await;
+        let nodes: BTreeSet<_> = members.places().await.into_iter().map(|place| place.node).collect();
+        assert_eq!(nodes.len(), SIZE, "they are on the nodes {nodes:?}");
+        members
     }
 
     /// The same, with a volume of 24 MiB for one of them.
