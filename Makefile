@@ -117,7 +117,7 @@ kube: image ## Break nodes, pods and the API server of a real Kubernetes under m
 # Most tests wait most of the time, each for its turn with the nodes or for its API server: so there are more at a time than
 # processors.
 kube-nodes:
-	$(call IN_KUBERNETES,3) --skip api:: --skip clusters:: --skip release:: --skip faults::random
+	$(call IN_KUBERNETES,3) --skip api:: --skip abreast:: --skip release:: --skip faults::random
 
 # At full effort the API server is away for ten minutes, in a cluster of its own.
 AWAY := $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
@@ -147,7 +147,7 @@ kube-chart:
 # Dozens of clusters run on this machine there: with members that are not optimised, it would be twice as much work.
 kube-api: export QUORATE_TEST_PROGRAM = $(CURDIR)/target/release/quorate
 kube-api: build ## Run the tests that need only the API server, without nodes, and those of clusters themselves
-	$(call IN_KUBERNETES,0) --test-threads=3 api:: clusters::
+	$(call IN_KUBERNETES,0) --test-threads=3 api:: abreast::
 
 kube-up: PROGRAMS := $(FOR_CLUSTERS)
 kube-up: tools image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)
