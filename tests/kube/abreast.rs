@@ -72,9 +72,12 @@ fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
     assert_is_used_from_outside(&second);
     let namespaces: BTreeSet<_> = [first.init(), second.init()].into_iter().flat_map(namespaces_below).collect();
     assert!(namespaces.len() > 10, "a cluster, its node and its pods have namespaces of their own: {namespaces:?}");
+    let lived = processes_in(&namespaces);
     drop((first, second));
     assert_eq!(machine(), before);
-    assert_eq!(processes_in(&namespaces), Vec::<String>::new());
+    // The next cluster may be given the numbers of namespaces that are gone.
+    let left: Vec<_> = processes_in(&namespaces).into_iter().filter(|process| lived.contains(process)).collect();
+    assert_eq!(left, Vec::<[String; 3]>::new());
     for name in names {
         assert_eq!(traces(&name), Vec::<String>::new());
     }
@@ -194,11 +197,17 @@ fn namespaces(process: &Path) -> Vec<PathBuf> {
     ["pid", "net", "mnt"].iter().filter_map(|kind| fs::read_link(process.join("ns").join(kind)).ok()).collect()
 }
 
-/// The command lines of processes that live in one of these namespaces.
-fn processes_in(expected: &BTreeSet<PathBuf>) -> Vec<String> {
+/// Processes that live in one of these namespaces: the folder of each, when it began, and its command line.
+fn processes_in(expected: &BTreeSet<PathBuf>) -> Vec<[String; 3]> {
     let lives = |process: &PathBuf| namespaces(process).iter().any(|namespace| expected.contains(namespace));
-    let command = |process: PathBuf| fs::read_to_string(process.join("cmdline")).unwrap_or_default();
-    processes().into_iter().filter(lives).map(command).collect()
+    let read = |process: &Path, file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
+    let tell = |process: PathBuf| {
+        // The name of the program, in brackets, may have spaces in it.
+        let stat = read(&process, "stat");
+        let began = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap_or_default().to_owned();
+        [process.display().to_string(), began, read(&process, "cmdline")]
+    };
+    processes().into_iter().filter(lives).map(tell).collect()
 }
 
 fn processes() -> Vec<PathBuf> {
