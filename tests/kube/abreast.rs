@@ -112,16 +112,26 @@ fn without_root_a_cluster_says_why_it_is_not_started_and_what_to_use_instead() {
         fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube/cluster").join(file), folder.path().join(file))
             .unwrap();
     }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65532", "--regid=65532", "--clear-groups"]).arg(folder.path().join("cluster"));
-    let refused = command.args(["up", "nobodys", "1"]).output().unwrap();
-    let why = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{why}");
-    assert_eq!(
-        why,
-        "cluster nobodys: it needs root, for namespaces and mounts; without, use QUORATE_TEST_KUBECONFIG=FILE with a cluster \
-         that you have\n"
-    );
+    let uname = folder.path().join("uname");
+    fs::write(&uname, "#!/bin/sh\necho Darwin\n").unwrap();
+    let refuse = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65532", "--regid=65532", "--clear-groups"]).arg(folder.path().join("cluster"));
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let refused = command.args(arguments).env("PATH", path).output().unwrap();
+        let why = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{why}");
+        why
+    };
+    // What is checked before anything is built, and what is checked then.
+    let ways = [&["check", "nobodys"][..], &["up", "nobodys", "1"]];
+    let instead = "use QUORATE_TEST_KUBECONFIG=FILE with a cluster that you have\n";
+    let no_root = format!("cluster nobodys: it needs root, for namespaces and mounts; without, {instead}");
+    let no_linux = format!("cluster nobodys: it is made of Linux namespaces; on another system {instead}");
+    fs::set_permissions(&uname, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(ways.map(refuse), [no_root.clone(), no_root]);
+    fs::set_permissions(&uname, Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(ways.map(refuse), [no_linux.clone(), no_linux]);
 }
 
 /// Folders that container runtimes and kubelets like to use.
