@@ -94,17 +94,51 @@ fn assert_is_used_from_outside(cluster: &Cluster) {
     let used = run("api::a_status_of_an_older_leadership_is_refused");
     let said = text(&used.stdout);
     assert!(used.status.success() && said.contains("1 passed"), "{said}{}", text(&used.stderr));
-    for part in ["abreast::", "pods::", "faults::", "release::"] {
+    for part in ["abreast::", "pods::", "faults::", "release::", "api::chart::"] {
         assert!(said.lines().any(|line| line.starts_with("not run: ") && line.contains(part)), "{part}: {said}");
         let nothing = run(part);
         assert!(!nothing.status.success(), "a run of nothing has passed: {}", text(&nothing.stdout));
         let why = text(&nothing.stderr);
         assert!(why.contains("nothing of this can run in the cluster of QUORATE_TEST_KUBECONFIG"), "{why}");
     }
+
+    // What somebody may need is left alone.
+    cluster.kubectl(&["apply", "--server-side", "--filename", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/quorateclusters.quorate.io", "--timeout=30s"]);
+    let yaml = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", cluster.name));
+    fs::write(&yaml, "apiVersion: quorate.io/v1alpha1\nkind: QuorateCluster\nmetadata: {name: theirs}\nspec: {}\n")
+        .unwrap();
+    cluster.kubectl(&["apply", "--filename", yaml.to_str().unwrap()]);
+    fs::remove_file(yaml).unwrap();
+    let refused = run("api::a_status_of_an_older_leadership_is_refused");
+    assert!(!refused.status.success(), "{}", text(&refused.stdout));
+    let why = text(&refused.stderr);
+    assert!(why.starts_with("the cluster of QUORATE_TEST_KUBECONFIG has QuorateClusters"), "{why}");
 }
 
 #[test]
-fn without_root_a_cluster_says_why_it_is_not_started_and_what_to_use_instead() {
+fn a_run_that_fails_keeps_what_its_cluster_has_logged_and_one_without_a_cluster_says_why_in_a_line() {
+    let run = || {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/run"));
+        command.env_remove("QUORATE_TEST_KUBECONFIG");
+        command
+    };
+    let failed = run().args(["0", "sh", "-c", "exit 7"]).output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stdout).into_owned();
+    assert_eq!(failed.status.code(), Some(7), "{said}{}", String::from_utf8_lossy(&failed.stderr));
+    let kept = said.lines().find_map(|line| line.strip_prefix("what the cluster has logged is in "));
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(kept.unwrap_or_else(|| panic!("{said}")));
+    assert!(fs::metadata(kept.join("apiserver.log")).unwrap().len() > 0, "{}", kept.display());
+    fs::remove_dir_all(kept).unwrap();
+
+    let refused = run().args(["0", "true"]).env("QUORATE_KUBE_CACHE", "/var/lib/quorate-kube").output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("its nodes hide /var/lib"), "{why}");
+    assert_eq!(why.lines().count(), 1, "{why}");
+}
+
+#[test]
+fn without_root_or_on_another_system_a_cluster_says_why_it_is_not_started_and_what_to_use_instead() {
     // Nobody else may be able to read this repository.
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();

@@ -205,7 +205,10 @@ pub async fn kubeconfig_of(cluster: &Operated, account: &str) -> NamedTempFile {
     let token = cluster.resources.namespace.kubectl(&["create", "token", account]).await.unwrap();
     let own = fs::read_to_string(own_kubeconfig()).unwrap();
     let mut config: Value = serde_yaml::from_str(&own).unwrap();
-    config["users"][0]["user"] = json!({ "token": token });
+    // Whichever the current context is of.
+    for entry in config["users"].as_array_mut().unwrap() {
+        entry["user"] = json!({ "token": token });
+    }
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), config.to_string()).unwrap();
     file
