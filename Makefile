@@ -114,9 +114,13 @@ figures: build ## Take the figures of docs/performance.md into target/figures: r
 kube-check:
 	@$(if $(QUORATE_TEST_KUBECONFIG),,$(CLUSTER) check $(NAME))
 
+# What is less at short effort than at full.
+LESS := fewer faults of each kind, fewer changes whose times are taken, a shorter outage, all values of the chart in one upgrade
+
 # Two clusters side by side: one waits for its API server most of the time.
 kube: kube-check image ## Break nodes, pods and the API server of a real Kubernetes under members in pods
 	$(MAKE) --jobs=2 kube-nodes kube-api
+	$(if $(filter full,$(QUORATE_TEST_EFFORT)),,@echo "at short effort: $(LESS) (QUORATE_TEST_EFFORT=full)")
 
 # Most tests wait most of the time, each for its turn with the nodes or for its API server: so there are more at a time than
 # processors.
@@ -151,7 +155,7 @@ kube-chart:
 # Dozens of clusters run on this machine there: with members that are not optimised, it would be twice as much work.
 kube-api: export QUORATE_TEST_PROGRAM = $(CURDIR)/target/release/quorate
 kube-api: kube-check build ## Run the tests that need only the API server, without nodes, and those of clusters themselves
-	$(call IN_KUBERNETES,0) --test-threads=3 api:: abreast::
+	$(call IN_KUBERNETES,0) --test-threads=5 api:: abreast::
 
 kube-up: PROGRAMS := $(FOR_CLUSTERS)
 kube-up: kube-check tools image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)
