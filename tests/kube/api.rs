@@ -75,9 +75,9 @@ impl Drop for Contest {
     fn drop(&mut self) {
         let name = &self.namespace.name;
         self.namespace.print(&format!(
-            "delete validatingadmissionpolicybinding,validatingadmissionpolicy fencing.{name}.quorate.io"
+            "delete validatingadmissionpolicybinding/fencing.{name}.quorate.io \
+             validatingadmissionpolicy/fencing.{name}.quorate.io crd/contests.{name}.quorate.io --wait=false"
         ));
-        self.namespace.print(&format!("delete crd contests.{name}.quorate.io --wait=false"));
     }
 }
 

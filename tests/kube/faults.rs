@@ -19,21 +19,38 @@ async fn succeeded(trial: &Trial, lost: usize) -> Agreement {
     agreement
 }
 
+/// One after the other, under the same clients: members that are new for each of them would be most of the work.
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_pods_one_after_the_other_and_all_at_once_loses_nothing() {
+async fn pods_that_are_deleted_partitions_and_a_power_cut_around_the_raft_leader_lose_nothing() {
     let trial = Trial::begin().await;
+    pods_are_deleted(&trial).await;
+    trial.survives("the Raft leader parted", async |before| parted(&trial, before.leader, pod_partition).await).await;
+    trial
+        .survives("the Raft leader's node parted", async |before| parted(&trial, before.leader, node_partition).await)
+        .await;
+    let lose_power = async |before: &Agreement| {
+        let node = trial.members.places().await[before.leader].node;
+        let cut = trial.nodes.cut_power(node);
+        succeeded(&trial, before.leader).await;
+        drop(cut);
+    };
+    trial.survives("the Raft leader's node without power", lose_power).await;
+    trial.judge().await;
+}
+
+/// One after the other and all at once.
+async fn pods_are_deleted(trial: &Trial) {
     let leader = trial.members.whole().await.leader;
     let in_turn = Effort::from_environment().pick(vec![leader], vec![0, 1, 2]);
     for member in in_turn {
         let fault = format!("{} deleted", name(member));
-        trial.survives(&fault, async |_| replaced(&trial, &[member]).await).await;
+        trial.survives(&fault, async |_| replaced(trial, &[member]).await).await;
     }
     let before = trial.members.places().await;
-    trial.survives("all pods deleted at once", async |_| replaced(&trial, &[0, 1, 2]).await).await;
+    trial.survives("all pods deleted at once", async |_| replaced(trial, &[0, 1, 2]).await).await;
     for (before, after) in before.iter().zip(trial.members.places().await) {
         assert_ne!(before.ip, after.ip, "it should be another address");
     }
-    trial.judge().await;
 }
 
 /// Deletes pods and waits until each has a successor.
@@ -49,29 +66,6 @@ async fn replaced(trial: &Trial, members: &[usize]) {
             sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cutting_the_power_of_the_raft_leaders_node_loses_nothing() {
-    let trial = Trial::begin().await;
-    let lose_power = async |before: &Agreement| {
-        let node = trial.members.places().await[before.leader].node;
-        let cut = trial.nodes.cut_power(node);
-        succeeded(&trial, before.leader).await;
-        drop(cut);
-    };
-    trial.survives("the Raft leader's node without power", lose_power).await;
-    trial.judge().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn parting_the_raft_leader_or_its_whole_node_from_the_others_loses_nothing() {
-    let trial = Trial::begin().await;
-    trial.survives("the Raft leader parted", async |before| parted(&trial, before.leader, pod_partition).await).await;
-    trial
-        .survives("the Raft leader's node parted", async |before| parted(&trial, before.leader, node_partition).await)
-        .await;
-    trial.judge().await;
 }
 
 type Parting = for<'a> fn(&'a Nodes, &[Place], usize) -> Partition<'a>;

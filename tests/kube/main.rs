@@ -8,9 +8,10 @@
 #![allow(clippy::disallowed_methods, reason = "a test may spawn as it likes, and read its own settings")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod abreast;
 mod api;
-mod clusters;
 mod command;
+mod direct;
 mod faults;
 mod kubectl;
 mod members;

@@ -1,6 +1,7 @@
 //! Three members in pods, each on a node of its own. They found their cluster together and talk to no API server, so that what
 //! goes wrong with them is Raft's and the pods' matter alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use quorate::client::{Client, Patience};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use crate::direct;
 use crate::kubectl::{apply, kubectl};
 use crate::namespace::Namespace;
 use crate::nodes::Nodes;
@@ -53,9 +55,12 @@ pub fn name(member: usize) -> String {
 }
 
 impl Members {
-    /// Three new members that serve.
+    /// Three new members that serve, each on another node: otherwise one node would be a quorum.
     pub async fn running() -> Self {
-        Self::start(Namespace::for_pods("members").await).await
+        let members = Self::start(Namespace::for_pods("members").await).await;
+        let nodes: BTreeSet<_> = members.places().await.into_iter().map(|place| place.node).collect();
+        assert_eq!(nodes.len(), SIZE, "they are on the nodes {nodes:?}");
+        members
     }
 
     /// The same, with a volume of 24 MiB for one of them.
@@ -192,7 +197,7 @@ spec:
     /// The metrics of a member.
     pub async fn metrics(&self, member: usize) -> String {
         let path = format!("/api/v1/namespaces/{}/pods/{}:9090/proxy/metrics", self.namespace.name, name(member));
-        kubectl(&["get", "--raw", &path]).await.unwrap()
+        direct::get(&path).await.unwrap()
     }
 
     /// The folder on its node that is a member's volume.

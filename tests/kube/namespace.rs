@@ -4,12 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kube::api::PatchParams;
 use serde_json::Value;
 
-use crate::kubectl::{self, kubectl, kubectl_with_input};
+use crate::direct;
+use crate::kubectl::{self, kubectl};
 
 pub struct Namespace {
     pub name: String,
+    has_pods: bool,
 }
 
 impl Namespace {
@@ -20,15 +23,21 @@ impl Namespace {
         let name = format!("{purpose}-{}-{number}", std::process::id());
         let labels = "{pod-security.kubernetes.io/enforce: restricted}";
         let document = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {labels}}}");
-        kubectl::apply(&document).await.unwrap();
-        Self { name }
+        direct::apply("", &PatchParams::apply("kubectl"), &document).await.unwrap();
+        Self { name, has_pods: false }
     }
 
     /// The same, once pods may be put into it: every pod runs as an account, which the controllers make a moment later.
     pub async fn for_pods(purpose: &str) -> Self {
-        let namespace = Self::fresh(purpose).await;
+        let mut namespace = Self::fresh(purpose).await;
+        namespace.has_pods = true;
         namespace.wait("serviceaccount/default", "create", 60).await;
         namespace
+    }
+
+    /// Makes the account as which a pod runs that names none; it may be there, where there are controllers.
+    pub async fn make_account(&self) {
+        self.apply("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\n").await.unwrap();
     }
 
     /// kubectl in this namespace.
@@ -38,12 +47,15 @@ impl Namespace {
 
     /// Creates or changes what the documents describe, in this namespace.
     pub async fn apply(&self, yaml: &str) -> Result<String, String> {
-        let arguments = ["--namespace", &self.name, "apply", "--server-side", "--filename=-"];
-        kubectl_with_input(&arguments, yaml).await
+        direct::apply(&self.name, &PatchParams::apply("kubectl"), yaml).await
     }
 
+    /// An object, or a list of them, as it is now.
     pub async fn get(&self, object: &str) -> Result<Value, String> {
-        kubectl::get(&["--namespace", &self.name, object]).await
+        match direct::path(&self.name, object) {
+            Some(path) => Ok(serde_json::from_str(&direct::get(&path).await?).expect("it is JSON")),
+            None => kubectl::get(&["--namespace", &self.name, object]).await,
+        }
     }
 
     /// Waits until an object is as `until` says, in the words of `kubectl wait --for`.
@@ -101,8 +113,10 @@ impl Drop for Namespace {
             fs::write(&path, &evidence).unwrap();
             println!("{evidence}\n--- all of this is in {}", path.display());
         }
-        self.print(&format!("delete namespace {} --wait=false", self.name));
-        // Nothing comes after them here any more, and the next test does not have to wait for the end of their grace.
-        self.print("delete pods --all --grace-period=1 --wait=false");
+        direct::delete_namespace(&self.name);
+        if self.has_pods {
+            // Nothing comes after them here any more, and the next test does not have to wait for the end of their grace.
+            self.print("delete pods --all --grace-period=1 --wait=false");
+        }
     }
 }

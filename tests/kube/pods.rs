@@ -1,5 +1,7 @@
 //! Pods on the nodes: what any other test with members in pods stands on.
 
+use std::collections::BTreeSet;
+
 use crate::beside_others;
 use crate::namespace::Namespace;
 
@@ -34,8 +36,8 @@ async fn restricted_pods_run_on_every_node_and_tell_what_they_do() {
     namespace.apply(WAITING).await.unwrap();
     namespace.wait("statefulset/waiting", "jsonpath={.status.readyReplicas}=3", 60).await;
     let pods = namespace.get("pods").await.unwrap();
-    let mut nodes: Vec<_> = pods["items"].as_array().unwrap().iter().map(|pod| &pod["spec"]["nodeName"]).collect();
-    nodes.dedup();
+    let nodes: BTreeSet<_> =
+        pods["items"].as_array().unwrap().iter().map(|pod| pod["spec"]["nodeName"].as_str()).collect();
     assert_eq!(nodes.len(), 3, "they are on {nodes:?}");
     assert_eq!(namespace.logs("waiting-0").await, "waiting");
 }

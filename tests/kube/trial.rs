@@ -1,5 +1,6 @@
 //! Members in pods that clients work with while something breaks, and what must be true of them afterwards.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -13,8 +14,8 @@ use crate::support::revisions;
 use crate::support::watcher::Watcher;
 use crate::support::workload::{Retries, Workload};
 
-/// Writes that must be acknowledged before and after a fault.
-const WRITES: usize = 100;
+/// Writes that must be acknowledged before and after a fault. Those after one are those before the next.
+pub const WRITES: usize = 100;
 
 /// The longest that a client rests between two requests: the members share two processors with all of Kubernetes.
 const REST: Duration = Duration::from_millis(20);
@@ -32,6 +33,8 @@ pub struct Trial {
     workload: Workload,
     candidates: Candidates,
     watcher: Watcher,
+    /// How many writes were acknowledged when the last fault was over.
+    over: AtomicUsize,
     // Dropped after what has gone wrong with the nodes, and before they are free for the next test.
     pub members: Members,
     pub nodes: Nodes,
@@ -58,7 +61,7 @@ impl Trial {
         let candidates = Candidates::start(&candidates_http(), &members.urls(), &contest);
         let workload = Workload::start(http, members.urls(), Retries::EveryOtherWriter, REST);
         let watcher = Watcher::start(members.urls());
-        let trial = Self { workload, candidates, watcher, members, nodes };
+        let trial = Self { workload, candidates, watcher, over: AtomicUsize::new(0), members, nodes };
         trial.everything_is_led().await;
         trial
     }
@@ -66,7 +69,7 @@ impl Trial {
     /// Lets something go wrong, given what the members agree on, and waits until it is over and all is whole again. The
     /// longest that any election was without a leader meanwhile.
     pub async fn survives(&self, fault: &str, inject: impl AsyncFnOnce(&Agreement)) -> Duration {
-        self.acknowledged_more(WRITES).await;
+        self.acknowledged_between().await;
         let before = self.members.whole().await;
         let (acknowledged, attempts, began) = (self.workload.acknowledged(), self.workload.attempts(), Instant::now());
         let reigns = self.reigns();
@@ -76,7 +79,8 @@ impl Trial {
         let (injected, tried, done) = (began.elapsed(), self.workload.attempts(), self.workload.acknowledged());
         let after = self.members.whole().await;
         let whole = began.elapsed();
-        self.acknowledged_more(WRITES).await;
+        self.is_over();
+        self.acknowledged_between().await;
         self.everything_is_led().await;
         let same = self.workload.read_back(&newest).await;
         let gaps = self.candidates.longest_gaps_since(began);
@@ -120,13 +124,30 @@ impl Trial {
         }
     }
 
+    /// A fault is over.
+    pub fn is_over(&self) {
+        self.over.store(self.workload.acknowledged(), Ordering::Relaxed);
+    }
+
+    /// Waits until enough writes are acknowledged after the last fault and before the next.
+    pub async fn acknowledged_between(&self) {
+        self.acknowledged_in_all(self.over.load(Ordering::Relaxed) + WRITES).await;
+    }
+
     /// Waits until so many more writes are acknowledged.
     pub async fn acknowledged_more(&self, writes: usize) {
-        let enough = self.workload.acknowledged() + writes;
+        self.acknowledged_in_all(self.workload.acknowledged() + writes).await;
+    }
+
+    async fn acknowledged_in_all(&self, enough: usize) {
         let deadline = Instant::now() + PATIENCE;
         self.with_rounds(async {
             while self.workload.acknowledged() < enough {
-                assert!(Instant::now() < deadline, "{writes} writes are not acknowledged within {PATIENCE:?}");
+                let so_far = self.workload.acknowledged();
+                assert!(
+                    Instant::now() < deadline,
+                    "{so_far} writes are acknowledged within {PATIENCE:?}, not {enough}"
+                );
                 sleep(Duration::from_millis(50)).await;
             }
         })
@@ -135,7 +156,7 @@ impl Trial {
 
     /// Ends the work and holds everything that clients were told against the promises.
     pub async fn judge(self) {
-        let Self { candidates, workload, watcher, nodes: _nodes, members } = self;
+        let Self { candidates, workload, watcher, nodes: _nodes, members, over: _ } = self;
         let reigns = candidates.judge().await;
         workload.read_everything().await;
         let (operations, notes) = workload.stop().await;

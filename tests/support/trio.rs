@@ -36,6 +36,13 @@ struct Member {
     starts: usize,
 }
 
+/// The program that the members run. Not optimised they take most of a machine: rings that start many of them say where there is
+/// one that is.
+pub fn program() -> PathBuf {
+    let optimised = std::env::var_os("QUORATE_TEST_PROGRAM");
+    optimised.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_quorate")), PathBuf::from)
+}
+
 /// The name of a member.
 pub fn name(member: usize) -> String {
     format!("quorate-{member}")
@@ -95,7 +102,7 @@ impl Trio {
         let [http, health, wire] = ports.map(|port| format!("127.0.0.1:{port}"));
         let all = self.members.iter().enumerate();
         let cluster: Vec<_> = all.map(|(number, other)| format!("{}=127.0.0.1:{}", name(number), other.wire)).collect();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let mut command = Command::new(program());
         command
             .arg("serve")
             .args(["--name", &name(member)])

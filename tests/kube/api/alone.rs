@@ -1,12 +1,14 @@
 //! Tests that change the CRDs, which everybody else needs as they are. They stand in a file whose name comes early: begun first,
 //! they do not wait until all others that have begun are over.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use super::assert_refused;
 use super::crds::{assert_line, eventually};
 use super::elected::{Granted, LONG};
-use super::fixture::{Changing, apply_crds};
+use super::fixture::{Changing, apply_crds, apply_crds_as, kubeconfig};
 use super::outages::Weather;
 use crate::kubectl::{self, kubectl, kubectl_with_input};
 use crate::namespace::Namespace;
@@ -52,6 +54,62 @@ async fn replace_by_an_older_one() {
     spec.as_object_mut().unwrap().remove("sessionTtl").expect("it is a field of this release");
     spec["cluster"].as_object_mut().unwrap().remove("x-kubernetes-validations").expect("it has rules in this release");
     kubectl_with_input(&["replace", "--filename=-"], &crd.to_string()).await.unwrap();
+}
+
+/// Makes a CRD one of another release, as far as its annotation says.
+async fn annotate_release(release: &str) {
+    let annotation = format!("quorate.io/release={release}");
+    kubectl(&["annotate", "crd", "leaderelections.quorate.io", "--overwrite", &annotation]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_crd_of_a_newer_release_is_left_as_it_is() {
+    let _applying = Changing::served().await;
+    annotate_release("99.0.0").await;
+    let applied = apply_crds().await.unwrap();
+    let expected = "leaderelections.quorate.io: left as it is: it is of release 99.0.0, and this is 0.1.0\n";
+    assert!(applied.starts_with(expected), "{applied}");
+    let crd = kubectl::get(&["crd", "leaderelections.quorate.io"]).await.unwrap();
+    assert_eq!(crd["metadata"]["annotations"]["quorate.io/release"], "99.0.0");
+}
+
+#[tokio::test]
+async fn who_applies_them_needs_three_verbs_for_their_names_only() {
+    let _applying = Changing::served().await;
+    let namespace = Namespace::fresh("applier").await;
+    let user = format!("system:serviceaccount:{}:applier", namespace.name);
+    let mut config: Value =
+        serde_json::from_str(&kubectl(&["config", "view", "--raw", "--flatten", "--output=json"]).await.unwrap())
+            .unwrap();
+    for entry in config["users"].as_array_mut().unwrap() {
+        entry["user"]["as"] = user.as_str().into();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    fs::write(&path, config.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    assert_ne!(path, kubeconfig());
+
+    let refusal = apply_crds_as(path).await;
+    assert_refused(refusal.clone(), "quorate: the API server refuses to get leaderelections.quorate.io");
+    assert_refused(refusal, "needs get, create and patch for customresourcedefinitions");
+    let name = &namespace.name;
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {name}}}\nrules:\n\
+         - {{apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: [get, create, patch], \
+         resourceNames: [leaderelections.quorate.io, quorateclusters.quorate.io, replicatedconfigs.quorate.io]}}\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\n\
+         subjects: [{{kind: ServiceAccount, name: applier, namespace: {name}}}]\n"
+    );
+    kubectl::apply(&role).await.unwrap();
+    annotate_release("0.0.9").await;
+    eventually("the role is known", async || match apply_crds_as(path).await {
+        Ok(applied) if applied.starts_with("leaderelections.quorate.io: changed") => Ok(()),
+        Ok(applied) | Err(applied) => Err(applied),
+    })
+    .await;
+    kubectl(&["delete", "clusterrole,clusterrolebinding", name]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,11 @@
 //! The CRDs in a real API server: what people see of them, and how a release brings its own.
 
-use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::assert_refused;
-use super::fixture::{Changing, Resources, apply_crds, apply_crds_as, kubeconfig};
-use crate::kubectl::{self, kubectl};
-use crate::namespace::Namespace;
+use super::fixture::{Resources, apply_crds, unchanged};
+use crate::kubectl::kubectl;
 
 /// Asks again until the answer is right; the API server takes up a new CRD a moment after it has taken it.
 pub async fn eventually(what: &str, holds: impl AsyncFn() -> Result<(), String>) {
@@ -90,68 +86,12 @@ async fn kubectl_explain_tells_what_each_field_is_for() {
 
 #[tokio::test]
 async fn what_is_applied_twice_is_unchanged() {
-    let _applying = Changing::served().await;
+    let _unchanged = unchanged().await;
     let again = apply_crds().await.unwrap();
     assert_eq!(
         again,
         "leaderelections.quorate.io: unchanged\nquorateclusters.quorate.io: unchanged\nreplicatedconfigs.quorate.io: unchanged\n"
     );
-}
-
-/// Makes a CRD one of another release, as far as its annotation says.
-async fn annotate_release(release: &str) {
-    let annotation = format!("quorate.io/release={release}");
-    kubectl(&["annotate", "crd", "leaderelections.quorate.io", "--overwrite", &annotation]).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_crd_of_a_newer_release_is_left_as_it_is() {
-    let _applying = Changing::served().await;
-    annotate_release("99.0.0").await;
-    let applied = apply_crds().await.unwrap();
-    let expected = "leaderelections.quorate.io: left as it is: it is of release 99.0.0, and this is 0.1.0\n";
-    assert!(applied.starts_with(expected), "{applied}");
-    let crd = kubectl::get(&["crd", "leaderelections.quorate.io"]).await.unwrap();
-    assert_eq!(crd["metadata"]["annotations"]["quorate.io/release"], "99.0.0");
-}
-
-#[tokio::test]
-async fn who_applies_them_needs_three_verbs_for_their_names_only() {
-    let _applying = Changing::served().await;
-    let namespace = Namespace::fresh("applier").await;
-    let user = format!("system:serviceaccount:{}:applier", namespace.name);
-    let mut config: Value =
-        serde_json::from_str(&kubectl(&["config", "view", "--raw", "--flatten", "--output=json"]).await.unwrap())
-            .unwrap();
-    for entry in config["users"].as_array_mut().unwrap() {
-        entry["user"]["as"] = user.as_str().into();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("kubeconfig");
-    fs::write(&path, config.to_string()).unwrap();
-    let path = path.to_str().unwrap();
-    assert_ne!(path, kubeconfig());
-
-    let refusal = apply_crds_as(path).await;
-    assert_refused(refusal.clone(), "quorate: the API server refuses to get leaderelections.quorate.io");
-    assert_refused(refusal, "needs get, create and patch for customresourcedefinitions");
-    let name = &namespace.name;
-    let role = format!(
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {name}}}\nrules:\n\
-         - {{apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], verbs: [get, create, patch], \
-         resourceNames: [leaderelections.quorate.io, quorateclusters.quorate.io, replicatedconfigs.quorate.io]}}\n---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
-         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}\n\
-         subjects: [{{kind: ServiceAccount, name: applier, namespace: {name}}}]\n"
-    );
-    kubectl::apply(&role).await.unwrap();
-    annotate_release("0.0.9").await;
-    eventually("the role is known", async || match apply_crds_as(path).await {
-        Ok(applied) if applied.starts_with("leaderelections.quorate.io: changed") => Ok(()),
-        Ok(applied) | Err(applied) => Err(applied),
-    })
-    .await;
-    kubectl(&["delete", "clusterrole,clusterrolebinding", name]).await.unwrap();
 }
 
 #[tokio::test]

@@ -63,8 +63,7 @@ impl Operated {
     /// Pods that nobody runs, of an application.
     pub async fn make_pods(&self, app: &str, names: &[&str]) {
         let namespace = &self.resources.namespace;
-        // It would be a controller's work.
-        drop(namespace.kubectl(&["create", "serviceaccount", "default"]).await);
+        namespace.make_account().await;
         let security = "allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}";
         for name in names {
             let pod = format!(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use super::fixture::{Changing, Resources};
+use super::fixture::{Resources, unchanged};
 use crate::support::trio::name;
 
 /// Set where the test is to fail.
@@ -16,7 +16,7 @@ const FAIL: &str = "QUORATE_TEST_FAIL";
 async fn a_test_that_fails_prints_and_keeps_what_a_person_would_look_at() {
     if std::env::var_os(FAIL).is_some() {
         let resources = Resources::served().await;
-        resources.namespace.kubectl(&["create", "serviceaccount", "default"]).await.unwrap();
+        resources.namespace.make_account().await;
         let security = "allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}";
         let pod = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}}}\nspec:\n  \
@@ -31,8 +31,8 @@ async fn a_test_that_fails_prints_and_keeps_what_a_person_would_look_at() {
         panic!("it fails in {}", resources.namespace.name);
     }
 
-    // It brings the CRDs once more.
-    let _changing = Changing::served().await;
+    // It brings the CRDs once more, which changes nothing.
+    let _unchanged = unchanged().await;
     let test = "api::evidence::a_test_that_fails_prints_and_keeps_what_a_person_would_look_at";
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture"]).env(FAIL, "1").kill_on_drop(true);

@@ -2,12 +2,14 @@
 
 use std::process::Output;
 
+use kube::api::PatchParams;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::namespace::Namespace;
-use crate::{command, kubectl};
+use crate::support::trio::{program, wait_for};
+use crate::{command, direct, kubectl};
 
 /// CRDs are those of the whole Kubernetes cluster: who changes them is alone with them.
 static CRDS: RwLock<()> = RwLock::const_new(());
@@ -39,7 +41,8 @@ impl Resources {
 
     /// Applies fields of a resource in the name of a field manager.
     pub async fn apply(&self, manager: &str, kind: &str, name: &str, fields: &str) -> Result<String, String> {
-        self.run(&["apply", "--server-side", &format!("--field-manager={manager}")], kind, name, fields).await
+        let document = self.document(kind, name, fields);
+        direct::apply(&self.namespace.name, &PatchParams::apply(manager), &document).await
     }
 
     /// Applies a spec, as a person does.
@@ -49,22 +52,21 @@ impl Resources {
 
     /// Applies a status, as the operator does: whatever another manager has written is taken over.
     pub async fn report(&self, manager: &str, kind: &str, name: &str, status: &str) -> Result<String, String> {
-        let manager = format!("--field-manager={manager}");
-        let arguments = ["apply", "--server-side", "--force-conflicts", "--subresource=status", &manager];
-        self.run(&arguments, kind, name, &format!("status: {status}")).await
+        let document = self.document(kind, name, &format!("status: {status}"));
+        direct::apply_status(&self.namespace.name, &PatchParams::apply(manager).force(), &document).await
     }
 
     /// Creates a resource as it stands there, with the checks that kubectl does by itself.
     pub async fn create(&self, kind: &str, name: &str, fields: &str) -> Result<String, String> {
-        self.run(&["create"], kind, name, fields).await
+        kubectl::kubectl_with_input(&["create", "--filename=-"], &self.document(kind, name, fields)).await
     }
 
-    async fn run(&self, arguments: &[&str], kind: &str, name: &str, fields: &str) -> Result<String, String> {
+    fn document(&self, kind: &str, name: &str, fields: &str) -> String {
         let namespace = &self.namespace.name;
         let head = format!(
             "apiVersion: quorate.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}"
         );
-        kubectl::kubectl_with_input(&[arguments, &["--filename=-"]].concat(), &format!("{head}\n{fields}\n")).await
+        format!("{head}\n{fields}\n")
     }
 
     pub async fn get(&self, object: &str) -> Value {
@@ -76,7 +78,7 @@ impl Resources {
 pub async fn unchanged() -> RwLockReadGuard<'static, ()> {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let unchanged = CRDS.read().await;
-    INSTALLED.get_or_init(async || drop(apply_crds().await.expect("they can be applied"))).await;
+    INSTALLED.get_or_init(bring_crds).await;
     unchanged
 }
 
@@ -88,7 +90,7 @@ pub struct Changing {
 impl Changing {
     pub async fn served() -> Self {
         let _alone = CRDS.write().await;
-        apply_crds().await.expect("they can be applied");
+        bring_crds().await;
         Self { _alone }
     }
 }
@@ -96,6 +98,15 @@ impl Changing {
 impl Drop for Changing {
     fn drop(&mut self) {
         restore();
+    }
+}
+
+/// Brings the CRDs, and waits until resources of them can be applied: a moment after a CRD is established.
+async fn bring_crds() {
+    apply_crds().await.expect("they can be applied");
+    for kind in ["qc", "rcfg", "le"] {
+        let path = direct::path("default", kind).expect("it is a kind");
+        wait_for("they are not served", async || direct::get(&path).await.ok()).await;
     }
 }
 
@@ -126,7 +137,7 @@ pub fn kubeconfig() -> String {
 }
 
 fn quorate(kubeconfig: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    let mut command = Command::new(program());
     command.args(arguments).env_clear().env("KUBECONFIG", kubeconfig).kill_on_drop(true);
     command
 }

@@ -1,6 +1,7 @@
 //! Resources that somebody has written badly, or in bad faith: what they cost is their own, and all others are served.
 
 use super::operated::Operated;
+use crate::kubectl::kubectl_with_input;
 use crate::support::trio::wait_for;
 
 /// A schema that is nested so deep; the API server takes up to 10,000 levels.
@@ -14,8 +15,9 @@ async fn one_that_is_nested_too_deep_keeps_no_other_from_being_seen_neither_in_a
     cluster.apply_text("web", "one").await;
     cluster.wait_for("rcfg/web", "Ready", "True").await;
     for (name, levels) in [("deeper", 1000), ("deep", 115)] {
-        cluster.apply("ReplicatedConfig", name, &nested(levels)).await.unwrap();
         // The tests' own reader has the limit that the operator must do without.
+        let apply = ["--namespace", &cluster.cluster, "apply", "--server-side", "--filename=-"];
+        kubectl_with_input(&apply, &cluster.document("ReplicatedConfig", name, &nested(levels))).await.unwrap();
         let (object, path) = (format!("rcfg/{name}"), "{.status.conditions[?(@.type==\"Accepted\")].message}");
         let message = async || {
             let told =

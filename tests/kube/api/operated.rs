@@ -91,11 +91,15 @@ impl Operated {
 
     /// Applies a resource for this cluster.
     pub async fn apply(&self, kind: &str, name: &str, spec: &str) -> Result<String, String> {
+        self.resources.namespace.apply(&self.document(kind, name, spec)).await
+    }
+
+    /// A resource for this cluster.
+    pub fn document(&self, kind: &str, name: &str, spec: &str) -> String {
         let cluster = &self.cluster;
-        let document = format!(
+        format!(
             "apiVersion: quorate.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{cluster: {cluster}, {spec}}}\n"
-        );
-        self.resources.namespace.apply(&document).await
+        )
     }
 
     /// Applies a config with one text.
@@ -123,7 +127,7 @@ impl Operated {
                 let logs: Vec<_> = (0..SIZE).map(|member| self.trio.log(member)).collect();
                 panic!("{object} is not {what} after {PATIENCE:?}: {present:#}\n{}", logs.join("\n---\n"));
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(50)).await;
         }
     }
 

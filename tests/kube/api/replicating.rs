@@ -14,7 +14,7 @@ use super::operated::{Operated, PATIENCE};
 use crate::support::effort::Effort;
 use crate::support::trio::{SIZE, name};
 
-/// Of a hundred times, all but one may be as long as this. Other tests run meanwhile, so they may also be so many times what
+/// All but one of a hundred times, or of fewer, may be as long as this. Other tests run meanwhile, so they may also be so many times what
 /// nobody can do without: a write of the API server, and a commit.
 const SOON: Duration = Duration::from_millis(100);
 const PLAIN: [u32; 2] = [10, 2];
@@ -34,7 +34,7 @@ async fn is_readable(cluster: &Operated, member: usize, text: &str) {
     let deadline = Instant::now() + PATIENCE;
     while cluster.served(member, "web").await.as_deref() != Some(text) {
         assert!(Instant::now() < deadline, "{} does not serve {text}", name(member));
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -67,7 +67,7 @@ async fn what_is_applied_is_readable_on_every_member_within_100_ms() {
     apply(&cluster, "begun").await;
     cluster.wait_until_served("web", Some("begun")).await;
     let (mut took, mut without) = (Vec::new(), Vec::new());
-    for round in 0..effort.pick(100, 400) {
+    for round in 0..effort.pick(30, 400) {
         let (text, began) = (round.to_string(), Instant::now());
         apply(&cluster, &text).await;
         join_all((0..SIZE).map(|member| is_readable(&cluster, member, &text))).await;

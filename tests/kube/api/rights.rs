@@ -1,11 +1,20 @@
 //! What the API server lets the chart's accounts do, and what not.
 
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::Client;
+use kube::api::{Api, PostParams};
+use kube::discovery::{ApiGroup, Discovery};
+
 use super::fixture::unchanged;
+use crate::direct;
 use crate::kubectl::{apply_as, kubectl, kubectl_with_input};
 use crate::namespace::Namespace;
 use crate::release::helm::Release;
 
-/// What an account may do, and what it may not; in the words of `kubectl auth can-i`, where HERE is the namespace of the
+/// What an account may do, and what it may not; in words like those of `kubectl auth can-i`, where HERE is the namespace of the
 /// release, LISTED one that its values list, and THERE another one.
 struct Rights {
     account: &'static str,
@@ -140,24 +149,72 @@ async fn pods_and_leases_are_only_touched_in_namespaces_that_are_listed() {
 impl Rights {
     /// Asks the API server.
     async fn check(&self, release: &Release) {
-        let account = format!("--as={}", release.account(self.account));
-        for (questions, expected) in [(self.may, true), (self.may_not, false)] {
-            for question in questions {
-                let here = format!("--namespace={}", release.namespace.name);
-                let words = question.split(' ').map(|word| match word {
-                    "HERE" => here.as_str(),
-                    "THERE" => "--namespace=kube-system",
-                    "LISTED" => "--namespace=default",
-                    word => word,
-                });
-                let question: Vec<_> = ["auth", "can-i", &account].into_iter().chain(words).collect();
-                // Whatever it answers, a word that it does not know would make it say no.
-                let answer = kubectl(&question).await;
-                let warned = answer.as_ref().err().is_some_and(|said| said.contains("have a resource type"));
-                assert!(answer.is_ok() == expected && !warned, "{question:?}: {answer:?}");
+        let namespace = release.namespace.name.clone();
+        let (account, questions) = (release.account(self.account), [(self.may, true), (self.may_not, false)]);
+        direct::with_client(async move |client| {
+            let known = Discovery::new(client.clone()).run_aggregated().await.unwrap();
+            let known: BTreeSet<_> = known.groups().flat_map(resources).collect();
+            let answers = questions.into_iter().flat_map(|(questions, expected)| {
+                questions.iter().map(move |question| (*question, expected)).collect::<Vec<_>>()
+            });
+            let answers = answers.map(async |(question, expected)| {
+                let asked = attributes(question, &namespace);
+                // Whatever it is asked, the API server would say no of what it does not know.
+                let resource = [&asked.resource, &asked.group].map(|part| part.clone().unwrap_or_default());
+                let is_known = known.contains(&resource) || ["*", "users"].contains(&resource[0].as_str());
+                assert!(is_known, "{question}: there is nothing of that name");
+                assert_eq!(is_allowed(&client, &account, asked).await, expected, "{account}: {question}");
+            });
+            drop(join_all(answers).await);
+        })
+        .await;
+    }
+}
+
+/// The resources of a group, each with the group.
+fn resources(group: &ApiGroup) -> Vec<[String; 2]> {
+    group.recommended_resources().into_iter().map(|(resource, _)| [resource.plural, resource.group]).collect()
+}
+
+/// What `VERB RESOURCE.GROUP/NAME --subresource=OF WHERE` asks for.
+fn attributes(question: &str, here: &str) -> ResourceAttributes {
+    let mut words = question.split(' ');
+    let mut asked = ResourceAttributes { verb: words.next().map(str::to_owned), ..Default::default() };
+    let resource = words.next().expect("a resource");
+    let (resource, name) = resource.split_once('/').unwrap_or((resource, ""));
+    let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+    (asked.resource, asked.group) = (Some(resource.to_owned()), Some(group.to_owned()));
+    asked.name = Some(name.to_owned());
+    for word in words {
+        match word {
+            "HERE" => asked.namespace = Some(here.to_owned()),
+            "THERE" => asked.namespace = Some("kube-system".to_owned()),
+            "LISTED" => asked.namespace = Some("default".to_owned()),
+            word => {
+                let subresource = word.strip_prefix("--subresource=").unwrap_or_else(|| panic!("{word} in {question}"));
+                asked.subresource = Some(subresource.to_owned());
             }
         }
     }
+    asked
+}
+
+/// What the API server would say to an account that asks for it.
+async fn is_allowed(client: &Client, account: &str, asked: ResourceAttributes) -> bool {
+    let (of_namespace, _) = account.rsplit_once(':').expect("an account has a namespace");
+    let of_namespace = of_namespace.replace("serviceaccount:", "serviceaccounts:");
+    let groups = ["system:serviceaccounts", &of_namespace, "system:authenticated"].map(str::to_owned).to_vec();
+    let spec = SubjectAccessReviewSpec {
+        user: Some(account.to_owned()),
+        groups: Some(groups),
+        resource_attributes: Some(asked),
+        ..Default::default()
+    };
+    let review = SubjectAccessReview { spec, ..Default::default() };
+    let reviews = Api::<SubjectAccessReview>::all(client.clone());
+    let status = reviews.create(&PostParams::default(), &review).await.unwrap().status.expect("it is answered");
+    assert_eq!(status.evaluation_error, None);
+    status.allowed
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::operated::{Operated, find};
 use crate::kubectl::{kubectl, kubectl_with_input};
+use crate::support::effort::Effort;
 use crate::support::trio::{SIZE, name, wait_for};
 
 impl Operated {
@@ -50,7 +51,7 @@ impl Operated {
     async fn make_member_pod(&self, pod: &str, node: &str) {
         let document = format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {node}}}\n");
         kubectl_with_input(&["create", "--filename=-"], &document).await.unwrap();
-        drop(self.resources.namespace.kubectl(&["create", "serviceaccount", "default"]).await);
+        self.resources.namespace.make_account().await;
         let document = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}, finalizers: [quorate.io/test]}}\n\
              spec:\n  nodeName: {node}\n  automountServiceAccountToken: false\n  \
@@ -172,8 +173,8 @@ async fn the_preferred_member_leads_except_while_its_node_is_cordoned_or_its_pod
     assert!(refusal.contains("it must be the name of a member, such as quorate-1"), "{refusal}");
 }
 
-/// Crashes of the Raft leader while a member's node is cordoned.
-const CRASHES: usize = 4;
+/// Crashes of the Raft leader while a member's node is cordoned, at short and at full effort.
+const CRASHES: [usize; 2] = [2, 4];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_on_a_cordoned_node_does_not_win_when_the_raft_leader_crashes() {
@@ -193,7 +194,7 @@ async fn a_member_on_a_cordoned_node_does_not_win_when_the_raft_leader_crashes()
     })
     .await;
     wait_for("it leads", async || (cluster.trio.leader().await != best_placed).then_some(())).await;
-    for crash in 0..CRASHES {
+    for crash in 0..Effort::from_environment().pick(CRASHES[0], CRASHES[1]) {
         let leader = cluster.trio.leader().await;
         assert_ne!(leader, best_placed, "before crash {crash}");
         cluster.trio.kill(leader);

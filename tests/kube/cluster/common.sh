@@ -1,6 +1,8 @@
 # What every part of a cluster agrees on. Sourced with NAME set.
 
-cache=${QUORATE_KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate-kube}
+# Absolute, as some of what asks for it runs in another folder.
+cache=$(realpath -m "${QUORATE_KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/quorate-kube}")
+export QUORATE_KUBE_CACHE=$cache
 dir=$cache/clusters/$NAME
 
 # Addresses exist only in the cluster's own network namespaces, so that every cluster has the same. Node N has $subnet.1N

@@ -82,8 +82,12 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 END
     background "node$node-containerd" containerd --config "$disk/containerd.toml"
     retry 600 ctr --address "$containerd" version
-    local archive
-    for archive in "$dir"/images/*.tar; do ctr --address "$containerd" --namespace k8s.io images import "$archive"; done
+    local archive import imports=()
+    for archive in "$dir"/images/*.tar; do
+        ctr --address "$containerd" --namespace k8s.io images import "$archive" &
+        imports+=($!)
+    done
+    for import in "${imports[@]}"; do wait "$import"; done
 }
 
 start_kubelet() {

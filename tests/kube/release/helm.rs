@@ -52,14 +52,13 @@ impl Release {
 /// What belongs to no namespace does not end with the release's.
 impl Drop for Release {
     fn drop(&mut self) {
-        let global = format!("quorate:{}:quorate", self.namespace.name);
-        for kind in ["clusterrolebinding", "clusterrole"] {
-            self.namespace.print(&format!("delete {kind} {global} {global}:crds --ignore-not-found"));
-        }
+        let name = &self.namespace.name;
+        let roles = ["", ":crds"]
+            .map(|of| format!("clusterrolebinding/quorate:{name}:quorate{of} clusterrole/quorate:{name}:quorate{of}"));
+        let policies = ["scale", "fencing"].map(|of| format!("{of}.quorate.{name}.quorate.io"));
         let policies =
-            ["scale", "fencing"].map(|of| format!("{of}.quorate.{}.quorate.io", self.namespace.name)).join(" ");
-        for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-            self.namespace.print(&format!("delete {kind} {policies} --ignore-not-found"));
-        }
+            policies.map(|of| format!("validatingadmissionpolicybinding/{of} validatingadmissionpolicy/{of}"));
+        let all = [roles, policies].concat().join(" ");
+        self.namespace.print(&format!("delete {all} --ignore-not-found --wait=false"));
     }
 }

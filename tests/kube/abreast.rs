@@ -1,4 +1,5 @@
-//! The clusters of `cluster/` themselves: several run side by side, and one that has ended leaves nothing behind.
+//! The clusters of `cluster/` themselves: several run side by side, and one that has ended leaves nothing behind. They take long to
+//! start and wait most of the time, so the file's name comes first: it would be a pity to wait for nothing else in the end.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -71,9 +72,12 @@ fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
     assert_is_used_from_outside(&second);
     let namespaces: BTreeSet<_> = [first.init(), second.init()].into_iter().flat_map(namespaces_below).collect();
     assert!(namespaces.len() > 10, "a cluster, its node and its pods have namespaces of their own: {namespaces:?}");
+    let lived = processes_in(&namespaces);
     drop((first, second));
     assert_eq!(machine(), before);
-    assert_eq!(processes_in(&namespaces), Vec::<String>::new());
+    // The next cluster may be given the numbers of namespaces that are gone.
+    let left: Vec<_> = processes_in(&namespaces).into_iter().filter(|process| lived.contains(process)).collect();
+    assert_eq!(left, Vec::<[String; 3]>::new());
     for name in names {
         assert_eq!(traces(&name), Vec::<String>::new());
     }
@@ -90,17 +94,51 @@ fn assert_is_used_from_outside(cluster: &Cluster) {
     let used = run("api::a_status_of_an_older_leadership_is_refused");
     let said = text(&used.stdout);
     assert!(used.status.success() && said.contains("1 passed"), "{said}{}", text(&used.stderr));
-    for part in ["clusters::", "pods::", "faults::", "release::"] {
+    for part in ["abreast::", "pods::", "faults::", "release::", "api::chart::"] {
         assert!(said.lines().any(|line| line.starts_with("not run: ") && line.contains(part)), "{part}: {said}");
         let nothing = run(part);
         assert!(!nothing.status.success(), "a run of nothing has passed: {}", text(&nothing.stdout));
         let why = text(&nothing.stderr);
         assert!(why.contains("nothing of this can run in the cluster of QUORATE_TEST_KUBECONFIG"), "{why}");
     }
+
+    // What somebody may need is left alone.
+    cluster.kubectl(&["apply", "--server-side", "--filename", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")]);
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/quorateclusters.quorate.io", "--timeout=30s"]);
+    let yaml = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", cluster.name));
+    fs::write(&yaml, "apiVersion: quorate.io/v1alpha1\nkind: QuorateCluster\nmetadata: {name: theirs}\nspec: {}\n")
+        .unwrap();
+    cluster.kubectl(&["apply", "--filename", yaml.to_str().unwrap()]);
+    fs::remove_file(yaml).unwrap();
+    let refused = run("api::a_status_of_an_older_leadership_is_refused");
+    assert!(!refused.status.success(), "{}", text(&refused.stdout));
+    let why = text(&refused.stderr);
+    assert!(why.starts_with("the cluster of QUORATE_TEST_KUBECONFIG has QuorateClusters"), "{why}");
 }
 
 #[test]
-fn without_root_a_cluster_says_why_it_is_not_started_and_what_to_use_instead() {
+fn a_run_that_fails_keeps_what_its_cluster_has_logged_and_one_without_a_cluster_says_why_in_a_line() {
+    let run = || {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/run"));
+        command.env_remove("QUORATE_TEST_KUBECONFIG");
+        command
+    };
+    let failed = run().args(["0", "sh", "-c", "exit 7"]).output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stdout).into_owned();
+    assert_eq!(failed.status.code(), Some(7), "{said}{}", String::from_utf8_lossy(&failed.stderr));
+    let kept = said.lines().find_map(|line| line.strip_prefix("what the cluster has logged is in "));
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(kept.unwrap_or_else(|| panic!("{said}")));
+    assert!(fs::metadata(kept.join("apiserver.log")).unwrap().len() > 0, "{}", kept.display());
+    fs::remove_dir_all(kept).unwrap();
+
+    let refused = run().args(["0", "true"]).env("QUORATE_KUBE_CACHE", "/var/lib/quorate-kube").output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("its nodes hide /var/lib"), "{why}");
+    assert_eq!(why.lines().count(), 1, "{why}");
+}
+
+#[test]
+fn without_root_or_on_another_system_a_cluster_says_why_it_is_not_started_and_what_to_use_instead() {
     // Nobody else may be able to read this repository.
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -108,16 +146,26 @@ fn without_root_a_cluster_says_why_it_is_not_started_and_what_to_use_instead() {
         fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kube/cluster").join(file), folder.path().join(file))
             .unwrap();
     }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65532", "--regid=65532", "--clear-groups"]).arg(folder.path().join("cluster"));
-    let refused = command.args(["up", "nobodys", "1"]).output().unwrap();
-    let why = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{why}");
-    assert_eq!(
-        why,
-        "cluster nobodys: it needs root, for namespaces and mounts; without, use QUORATE_TEST_KUBECONFIG=FILE with a cluster \
-         that you have\n"
-    );
+    let uname = folder.path().join("uname");
+    fs::write(&uname, "#!/bin/sh\necho Darwin\n").unwrap();
+    let refuse = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65532", "--regid=65532", "--clear-groups"]).arg(folder.path().join("cluster"));
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let refused = command.args(arguments).env("PATH", path).output().unwrap();
+        let why = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{why}");
+        why
+    };
+    // What is checked before anything is built, and what is checked then.
+    let ways = [&["check", "nobodys"][..], &["up", "nobodys", "1"]];
+    let instead = "use QUORATE_TEST_KUBECONFIG=FILE with a cluster that you have\n";
+    let no_root = format!("cluster nobodys: it needs root, for namespaces and mounts; without, {instead}");
+    let no_linux = format!("cluster nobodys: it is made of Linux namespaces; on another system {instead}");
+    fs::set_permissions(&uname, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(ways.map(refuse), [no_root.clone(), no_root]);
+    fs::set_permissions(&uname, Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(ways.map(refuse), [no_linux.clone(), no_linux]);
 }
 
 /// Folders that container runtimes and kubelets like to use.
@@ -193,11 +241,17 @@ fn namespaces(process: &Path) -> Vec<PathBuf> {
     ["pid", "net", "mnt"].iter().filter_map(|kind| fs::read_link(process.join("ns").join(kind)).ok()).collect()
 }
 
-/// The command lines of processes that live in one of these namespaces.
-fn processes_in(expected: &BTreeSet<PathBuf>) -> Vec<String> {
+/// Processes that live in one of these namespaces: the folder of each, when it began, and its command line.
+fn processes_in(expected: &BTreeSet<PathBuf>) -> Vec<[String; 3]> {
     let lives = |process: &PathBuf| namespaces(process).iter().any(|namespace| expected.contains(namespace));
-    let command = |process: PathBuf| fs::read_to_string(process.join("cmdline")).unwrap_or_default();
-    processes().into_iter().filter(lives).map(command).collect()
+    let read = |process: &Path, file: &str| fs::read_to_string(process.join(file)).unwrap_or_default();
+    let tell = |process: PathBuf| {
+        // The name of the program, in brackets, may have spaces in it.
+        let stat = read(&process, "stat");
+        let began = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap_or_default().to_owned();
+        [process.display().to_string(), began, read(&process, "cmdline")]
+    };
+    processes().into_iter().filter(lives).map(tell).collect()
 }
 
 fn processes() -> Vec<PathBuf> {
