@@ -243,8 +243,10 @@ mod tests {
                 .collect(),
             ..view(3, 0, "")
         };
-        let refused =
-            ClusterView { refused: BTreeMap::from([("q".to_owned(), "its volume".to_owned())]), ..silent.clone() };
+        let refused = ClusterView {
+            refused: BTreeMap::from([("q".parse().unwrap(), "its volume".to_owned())]),
+            ..silent.clone()
+        };
         let cases = [
             (degraded(&view(3, 0, ""), &[], &[]), "False", "AllMembersAnswer", "every member answers"),
             (degraded(&view(3, 0, ""), &[], &["not written"]), "True", "StatusesNotWritten", "not written"),
