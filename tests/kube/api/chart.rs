@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tokio::sync::RwLockReadGuard;
 
 use super::assert_refused;
-use super::fixture::unchanged;
+use super::fixture::{guarded, unchanged};
 use crate::kubectl::{apply_as, diff_as, kubectl, kubectl_with_input};
 use crate::namespace::Namespace;
 use crate::release::helm::Release;
@@ -18,6 +18,7 @@ use crate::support::effort::Effort;
 /// The chart where nothing runs.
 struct Installation {
     release: Release,
+    _guarded: RwLockReadGuard<'static, ()>,
     _unchanged: RwLockReadGuard<'static, ()>,
 }
 
@@ -33,7 +34,7 @@ impl Installation {
     /// Not there yet, but for the CRDs.
     async fn prepared() -> Self {
         let _unchanged = unchanged().await;
-        Self { release: Release::of(Namespace::fresh("chart").await), _unchanged }
+        Self { release: Release::of(Namespace::fresh("chart").await), _guarded: guarded().await, _unchanged }
     }
 
     async fn done() -> Self {

@@ -14,6 +14,19 @@ use crate::{command, direct, kubectl};
 /// CRDs are those of the whole Kubernetes cluster: who changes them is alone with them.
 static CRDS: RwLock<()> = RwLock::const_new(());
 
+/// A release's policy guards StatefulSets of its name in every namespace: who scales one against it is alone with them.
+static GUARD: RwLock<()> = RwLock::const_new(());
+
+/// For a test that has such a policy, and the CRDs already.
+pub async fn guarded() -> RwLockReadGuard<'static, ()> {
+    GUARD.read().await
+}
+
+/// For a test that nobody's policy may disturb, and that has the CRDs already.
+pub async fn unguarded() -> RwLockWriteGuard<'static, ()> {
+    GUARD.write().await
+}
+
 /// The three kinds, in a namespace of their own.
 pub struct Resources {
     pub namespace: Namespace,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::elected::{LONG, nothing_changes};
+use super::fixture::unguarded;
 use super::operated::{Operated, find};
 use super::outages::Weather;
 use crate::support::trio::{SIZE, name, wait_for};
@@ -280,6 +281,7 @@ async fn apply_stateful_set(cluster: &Operated) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stateful_set_with_too_few_replicas_is_scaled_up_and_nothing_else_of_it_is_touched() {
     let cluster = Operated::prepared().await;
+    let _unguarded = unguarded().await;
     apply_stateful_set(&cluster).await;
     let before = cluster.resources.namespace.get("statefulset/quorate").await.unwrap();
     assert_eq!(before["spec"]["replicas"], 1);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::assert_refused;
 use super::elections::{kubeconfig_of, rendered};
-use super::fixture::Resources;
+use super::fixture::{Resources, guarded};
 use super::operated::Operated;
 use crate::kubectl::{apply, kubectl, kubectl_with_input};
 use crate::support::trio::wait_for;
@@ -88,6 +88,7 @@ async fn three_members(resources: &Resources) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_but_the_operator_takes_pods_of_members_away_while_the_policy_is_there() {
     let resources = Resources::served().await;
+    let _guarded = guarded().await;
     let name = &resources.namespace.name;
     let policy = Policy::of(name, "scale-guard", &[]).await;
     three_members(&resources).await;

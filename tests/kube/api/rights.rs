@@ -8,7 +8,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use kube::discovery::{ApiGroup, Discovery};
 
-use super::fixture::unchanged;
+use super::fixture::{guarded, unchanged};
 use crate::direct;
 use crate::kubectl::{apply_as, kubectl, kubectl_with_input};
 use crate::namespace::Namespace;
@@ -139,6 +139,7 @@ const LISTED: Rights = Rights {
 #[tokio::test]
 async fn pods_and_leases_are_only_touched_in_namespaces_that_are_listed() {
     let _unchanged = unchanged().await;
+    let _guarded = guarded().await;
     let release = Release::of(Namespace::fresh("rights").await);
     let values = "--set=leaderLabel.namespaces={default},mirrorLease.namespaces={default}";
     release.install(&[values]).await.unwrap();
@@ -220,6 +221,7 @@ async fn is_allowed(client: &Client, account: &str, asked: ResourceAttributes) -
 #[tokio::test]
 async fn each_account_may_do_what_it_has_to_and_nothing_else() {
     let _unchanged = unchanged().await;
+    let _guarded = guarded().await;
     let release = Release::of(Namespace::fresh("rights").await);
     release.install(&[]).await.unwrap();
     let hook = release.rendered(&["--show-only=templates/crds-upgrade.yaml"]).await;
