@@ -13,6 +13,7 @@ mod clusters;
 mod command;
 mod faults;
 mod kubectl;
+mod late;
 mod members;
 mod namespace;
 mod nodes;

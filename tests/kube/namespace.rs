@@ -4,8 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
+use crate::api::operated::own_kubeconfig;
 use crate::kubectl::{self, kubectl, kubectl_with_input};
 
 pub struct Namespace {
@@ -61,6 +63,17 @@ impl Namespace {
 
     pub async fn logs(&self, pod: &str) -> String {
         self.kubectl(&["logs", pod]).await.unwrap()
+    }
+
+    /// A kubeconfig for an account of this namespace.
+    pub async fn kubeconfig_of(&self, account: &str) -> NamedTempFile {
+        let token = self.kubectl(&["create", "token", account]).await.unwrap();
+        let own = fs::read_to_string(own_kubeconfig()).unwrap();
+        let mut config: Value = serde_yaml::from_str(&own).unwrap();
+        config["users"][0]["user"] = json!({ "token": token });
+        let file = NamedTempFile::new().unwrap();
+        fs::write(file.path(), config.to_string()).unwrap();
+        file
     }
 
     /// What a person would look at when something is wrong here.
