@@ -5,6 +5,7 @@ mod beside;
 mod changing;
 mod deposed;
 mod electing;
+mod fenced;
 mod gone;
 mod growing;
 pub mod helm;
