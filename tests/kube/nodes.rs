@@ -82,7 +82,12 @@ impl Nodes {
 
     /// Runs a command in a node; what it printed.
     pub fn in_node(&self, node: usize, command: &[&str]) -> String {
-        self.run("node", &[&[node.to_string().as_str()], command].concat())
+        output(&mut self.command_in_node(node, command))
+    }
+
+    /// The same for whoever does not wait for its end.
+    pub fn command_in_node(&self, node: usize, command: &[&str]) -> Command {
+        self.script("node", &[&[node.to_string().as_str()], command].concat())
     }
 
     /// Who has asked the API server to change a status of Quorate's or the size of a StatefulSet in a namespace, and which accounts
@@ -96,8 +101,13 @@ impl Nodes {
     }
 
     fn run(&self, command: &str, arguments: &[&str]) -> String {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster");
-        output(Command::new(script).args([command, &self.cluster]).args(arguments))
+        output(&mut self.script(command, arguments))
+    }
+
+    fn script(&self, command: &str, arguments: &[&str]) -> Command {
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster"));
+        script.args([command, &self.cluster]).args(arguments);
+        script
     }
 }
 
