@@ -179,6 +179,11 @@ impl<'a> Partition<'a> {
         counts.map(|line| line.split_whitespace().next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
+    /// That from there the API server can be reached still.
+    pub fn assert_reaches_api(&self) {
+        self.shell("timeout 5 bash -c ': < /dev/tcp/10.96.0.1/443'");
+    }
+
     fn shell(&self, script: &str) -> String {
         let (command, place) = self.place.split_first().expect("a pod or a node");
         let place = place.iter().map(String::as_str);
