@@ -10,6 +10,7 @@ mod gone;
 mod growing;
 pub mod helm;
 mod installed;
+mod load;
 pub mod marked;
 mod planned;
 mod prometheus;
