@@ -1,7 +1,9 @@
 //! A release that begins with one pod, grows and shrinks, under load: writers and candidates ask all members that there ever are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use quorate::api::wire::Member;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -9,6 +11,7 @@ use super::audit::{Write, order, writes};
 use super::growing::ids;
 use super::helm::Release;
 use super::load::{Load, MOST};
+use crate::api::look::Look;
 use crate::members::{PATIENCE, name};
 use crate::nodes::Nodes;
 
@@ -19,10 +22,11 @@ struct Step {
     leader: Option<usize>,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { voters: 3, learners: 0, leader: None },
     Step { voters: 5, learners: 0, leader: None },
-    Step { voters: 3, learners: 2, leader: Some(4) },
+    Step { voters: 3, learners: 0, leader: Some(4) },
+    Step { voters: 3, learners: 2, leader: None },
     Step { voters: 3, learners: 0, leader: None },
     Step { voters: 1, learners: 0, leader: Some(2) },
     Step { voters: 3, learners: 0, leader: None },
@@ -55,6 +59,34 @@ impl Release {
         }
     }
 
+    /// The same when there will be fewer. Meanwhile no pod is seen to be taken away before its member.
+    async fn shrink(&self, step: &Step) -> Value {
+        let looks = AtomicUsize::new(0);
+        let status = tokio::select! {
+            status = self.resize(step) => status,
+            () = self.members_have_pods(&looks) => unreachable!("it never ends"),
+        };
+        println!("the pods and then the members were looked at {looks:?} times meanwhile");
+        assert!(looks.into_inner() > 0, "nobody has looked at the members");
+        status
+    }
+
+    /// Looks again and again how many pods there should be and then who is a member: each has one. Never ends.
+    async fn members_have_pods(&self, looks: &AtomicUsize) {
+        let look = Look::into(&self.namespace.name).await;
+        loop {
+            let replicas = look.at("statefulset/quorate").await["spec"]["replicas"].as_u64();
+            let seen = self.members().seen_by(0).await.filter(|seen| !seen.stale);
+            if let Some((replicas, seen)) = replicas.zip(seen) {
+                let has_pod =
+                    |member: &Member| (0..replicas).any(|ordinal| member.name == format!("quorate-{ordinal}"));
+                assert!(seen.members.iter().all(has_pod), "with {replicas} pods there are {:#?}", seen.members);
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Lets a member lead, as a person would.
     async fn lead(&self, member: usize) {
         self.namespace.exec("quorate-0", &["quorate", "transfer", &name(member)]).await.unwrap();
@@ -73,16 +105,22 @@ async fn a_release_goes_from_one_member_to_five_and_back_to_one_and_grows_again_
         if let Some(leader) = step.leader {
             load.during(&format!("{} leads", name(leader)), release.lead(leader)).await;
         }
-        statuses.push(load.during(&what, release.resize(&step)).await);
+        let members = (step.voters + step.learners) as usize;
+        let is_smaller = statuses.last().is_some_and(|before| members < all_ids(before).len());
+        statuses.push(match is_smaller {
+            true => load.during(&what, release.shrink(&step)).await,
+            false => load.during(&what, release.resize(&step)).await,
+        });
     }
+    let [.., with_learners, before, _, after] = &statuses[..] else { panic!("there are more steps") };
     for learner in ["quorate-3", "quorate-4"] {
-        assert_eq!(ids(&statuses[2], learner), [0_i64; 0], "{learner} votes: {:#}", statuses[2]);
+        assert_eq!(ids(with_learners, learner), [0_i64; 0], "{learner} votes: {with_learners:#}");
     }
     let claims = release.namespace.kubectl(&["get", "pvc", "--output=name"]).await.unwrap();
     assert_eq!(claims.lines().count(), MOST, "the volumes of members that have left stay: {claims}");
-    let given = statuses[..5].iter().flat_map(all_ids).max().unwrap();
+    let given = statuses[..STEPS.len() - 1].iter().flat_map(all_ids).max().unwrap();
     for member in ["quorate-1", "quorate-2"] {
-        let (old, new) = (ids(&statuses[3], member), ids(&statuses[5], member));
+        let (old, new) = (ids(before, member), ids(after, member));
         assert!(new[0] > given, "{member} was {old:?} and is {new:?}, but {given} was given already");
         let volume = release.volume_of(member).await;
         let kept = nodes.in_node(volume.node, &["ls", &format!("{}/retired-{}", volume.path, old[0])]);
@@ -96,12 +134,11 @@ fn all_ids(status: &Value) -> Vec<i64> {
     status["members"].as_array().into_iter().flatten().filter_map(|member| member["id"].as_i64()).collect()
 }
 
-/// That pods went by the size that was declared: two and two, and no more. That each goes only once a quorum has confirmed that its
-/// member has left is a plain function's (`raft/membership/pods.rs`), and statuses follow when they can.
+/// That pods went by the size that was declared: two, two and two, and no more.
 fn assert_as_many_pods_went_as_members_left(writes: &[Write]) {
     let scales = writes.iter().filter(|write| write.is_done() && write.what == "statefulsets/scale");
     let sizes: Vec<_> = scales.map(|write| write.request["spec"]["replicas"].as_u64().unwrap()).collect();
     let down: u64 = sizes.windows(2).map(|pair| pair[0].saturating_sub(pair[1])).sum();
     println!("scaled to {sizes:?}");
-    assert_eq!(down, 4, "{sizes:?}:{}", order(writes));
+    assert_eq!(down, 6, "{sizes:?}:{}", order(writes));
 }
