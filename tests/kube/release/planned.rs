@@ -72,7 +72,8 @@ async fn orderly(trial: &Trial, what: &str, replaced: usize, act: impl AsyncFnOn
     assert!(gap <= GAP, "{what}: an election was without a leader for {:?}", gap);
     let changes = leader_changes(trial).await;
     assert!(!changes.is_empty(), "{what}: nobody tells that leadership was handed over");
-    let lost: Vec<_> = changes.iter().filter(|change| !change.contains(r#""cause":"Transfer""#)).collect();
+    let is_known = |told: &&Vec<String>| told.iter().any(|change| change.contains(r#""cause":"Transfer""#));
+    let lost: Vec<_> = changes.values().filter(|told| !is_known(told)).collect();
     assert!(lost.is_empty(), "{what}: leadership was lost, not handed over: {lost:#?}");
 }
 
@@ -164,13 +165,17 @@ async fn paused(trial: &Trial, release: &Release) {
     release.status_when("not paused", |status| is_progressing(status, "AsDeclared", "3 of 3 voters")).await;
 }
 
-/// What the members that are there have seen of changes of the Raft leader, but for the first one that each has heard of.
-async fn leader_changes(trial: &Trial) -> Vec<String> {
-    let mut changes = Vec::new();
+/// What the members that are there have seen of changes of the Raft leader, by term, but for the first one that each has heard of.
+/// Who was away meanwhile knows less of why than the others.
+async fn leader_changes(trial: &Trial) -> BTreeMap<u64, Vec<String>> {
+    let mut changes = BTreeMap::<_, Vec<_>>::new();
     for member in 0..SIZE {
         let log = trial.members.namespace.logs(&name(member)).await;
         let told = log.lines().filter(|line| line.contains("the Raft leader has changed")).map(str::to_owned);
-        changes.extend(told.filter(|line| !line.contains(r#""cause":"First""#)));
+        for change in told.filter(|line| !line.contains(r#""cause":"First""#)) {
+            let fields: Value = serde_json::from_str(&change).unwrap();
+            changes.entry(fields["term"].as_str().unwrap().parse().unwrap()).or_default().push(change);
+        }
     }
     changes
 }
