@@ -11,8 +11,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use super::deposed::wait_until;
 use super::helm::Release;
 use super::turns;
+use crate::api::assert_refused;
 use crate::kubectl;
 use crate::members::{Agreement, PATIENCE, Place, SIZE, name};
 use crate::namespace::Namespace;
@@ -44,8 +46,11 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
     }
 
     preferred(&trial).await;
+    passed_over(&trial, times).await;
     trial.survives("paused, and five voters declared", async |_| paused(&trial, &release).await).await;
 
+    let by_hand = release.namespace.kubectl(&["scale", "statefulset/quorate", "--replicas=1"]).await;
+    assert_refused(by_hand, "Change spec.voters or spec.learners of QuorateCluster quorate instead");
     release.without_scale_policy().await;
     trial.survives("scaled by hand to one of three", async |_| scaled_to_one(&trial, &release).await).await;
     trial.judge().await;
@@ -120,6 +125,39 @@ async fn preferred(trial: &Trial) {
     gaps.push(trial.survives("its node uncordoned", uncordon).await);
     patch(trial, r#"{"preferredLeader": null}"#).await;
     assert!(gaps.iter().all(|gap| *gap <= GAP), "an election was without a leader for {gaps:?}");
+}
+
+/// Cordons the node of a follower, and takes the Raft leader's pod away by force so many times: that follower never leads while
+/// another member can.
+async fn passed_over(trial: &Trial, times: usize) {
+    let member = (trial.members.whole().await.leader + 1) % SIZE;
+    let (namespace, pod) = (&trial.members.namespace, name(member));
+    let log = async || namespace.logs(&pod).await;
+    let _cordoned = trial.nodes.cordon(trial.members.places().await[member].node);
+    let knows = async || {
+        let log = log().await;
+        let told = log.lines().rfind(|line| ["should not lead", "may lead again"].iter().any(|it| line.contains(it)));
+        told.is_some_and(|told| told.contains("this member should not lead"))
+    };
+    wait_until("it knows that it should not lead", knows).await;
+    let reigns = async || {
+        let own = format!(r#""name":"{pod}""#);
+        let log = log().await;
+        log.lines().filter(|line| line.contains("the Raft leader has changed") && line.contains(&own)).count()
+    };
+    let before = reigns().await;
+    for _ in 0..times {
+        let crashed = async |before: &Agreement| {
+            assert_ne!(before.leader, member);
+            let place = &trial.members.places().await[before.leader];
+            namespace.kubectl(&["delete", "pod", &name(before.leader), "--force", "--grace-period=0"]).await.unwrap();
+            assert_ne!(trial.members.succeed(before.leader).await.leader, member);
+            wait_for_another(trial, before.leader, place).await;
+        };
+        let fault = format!("the Raft leader's pod gone by force, while the node of {pod} is cordoned");
+        trial.survives(&fault, crashed).await;
+        assert_eq!(reigns().await, before, "{pod} has led meanwhile");
+    }
 }
 
 /// Declares something else of the cluster.
