@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep};
 
+use super::deposed::wait_until;
 use super::growing::ids;
 use super::helm::Release;
 use super::load::Load;
@@ -32,12 +33,22 @@ impl Release {
     /// Keeps pods from running while `change` is done to their volumes, as a person does who puts a backup back.
     async fn with_pods_away(&self, nodes: &Nodes, pods: &[&str], change: &str) {
         let mut cordoned = Vec::new();
-        let mut deletion = vec!["delete", "pod"];
         for pod in pods {
             cordoned.push((self.volume_of(pod).await.node, nodes.cordon(self.volume_of(pod).await.node)));
-            deletion.push(pod);
         }
-        self.namespace.kubectl(&deletion).await.unwrap();
+        let uid = async |pod: &str| {
+            self.namespace.get(&format!("pod/{pod}")).await.map(|mut it| it["metadata"]["uid"].take())
+        };
+        for pod in pods {
+            let before = uid(pod).await.unwrap();
+            self.namespace.kubectl(&["delete", "pod", pod, "--wait=false"]).await.unwrap();
+            // kubectl would wait for the next one of this name as well, now and then, and that does not go.
+            let is_gone = async || match uid(pod).await {
+                Ok(now) => now != before,
+                Err(refusal) => refusal.contains("NotFound"),
+            };
+            wait_until(&format!("{pod} is gone"), is_gone).await;
+        }
         println!("{}", nodes.in_node(cordoned[0].0, &["sh", "-euxc", change]));
     }
 
