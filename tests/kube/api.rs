@@ -10,9 +10,9 @@ mod evidence;
 mod fixture;
 mod founding;
 mod hostile;
-mod look;
+pub mod look;
 mod marks;
-mod operated;
+pub mod operated;
 mod operator;
 mod outages;
 mod policies;
@@ -83,7 +83,7 @@ impl Drop for Contest {
 
 /// Asserts that it was refused for the reason that the text gives.
 #[track_caller]
-fn assert_refused(result: Result<String, String>, reason: &str) {
+pub fn assert_refused(result: Result<String, String>, reason: &str) {
     let refusal = result.expect_err("it must be refused");
     assert!(refusal.contains(reason), "it was refused for another reason than {reason:?}: {refusal}");
 }

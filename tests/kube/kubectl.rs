@@ -6,10 +6,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// The longest that one command may take; those that wait bring a shorter deadline of their own.
 const LONGEST: Duration = Duration::from_mins(4);
+
+/// The API server looks for new kinds of parameters of policies every 30 s; until then a policy lets everything pass, or nothing.
+const TAKEN_UP: Duration = Duration::from_secs(90);
 
 /// kubectl for the cluster of the tests; never for one that somebody happens to use.
 pub fn command() -> process::Command {
@@ -61,6 +64,18 @@ async fn run(command: process::Command, arguments: &[&str], input: &str) -> Resu
     let output = output.await.unwrap_or_else(|_| panic!("{command:?} takes more than {LONGEST:?}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// Tries until it is refused, or the policy that should refuse it should have been taken up.
+pub async fn refusal(attempt: impl AsyncFn() -> Result<String, String>) -> Result<String, String> {
+    let deadline = Instant::now() + TAKEN_UP;
+    loop {
+        let said = attempt().await;
+        if said.is_err() || Instant::now() > deadline {
+            return said;
+        }
+        sleep(Duration::from_millis(300)).await;
+    }
 }
 
 /// Creates or changes what the documents describe.

@@ -14,6 +14,7 @@ mod command;
 mod direct;
 mod faults;
 mod kubectl;
+mod late;
 mod members;
 mod namespace;
 mod nodes;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kube::api::PatchParams;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
+use crate::api::operated::own_kubeconfig;
 use crate::direct;
 use crate::kubectl::{self, kubectl};
 
@@ -73,6 +75,20 @@ impl Namespace {
 
     pub async fn logs(&self, pod: &str) -> String {
         self.kubectl(&["logs", pod]).await.unwrap()
+    }
+
+    /// A kubeconfig for an account of this namespace.
+    pub async fn kubeconfig_of(&self, account: &str) -> NamedTempFile {
+        let token = self.kubectl(&["create", "token", account]).await.unwrap();
+        let own = fs::read_to_string(own_kubeconfig()).unwrap();
+        let mut config: Value = serde_yaml::from_str(&own).unwrap();
+        // Whichever the current context is of.
+        for entry in config["users"].as_array_mut().unwrap() {
+            entry["user"] = json!({ "token": token });
+        }
+        let file = NamedTempFile::new().unwrap();
+        fs::write(file.path(), config.to_string()).unwrap();
+        file
     }
 
     /// What a person would look at when something is wrong here.

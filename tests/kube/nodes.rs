@@ -82,7 +82,12 @@ impl Nodes {
 
     /// Runs a command in a node; what it printed.
     pub fn in_node(&self, node: usize, command: &[&str]) -> String {
-        self.run("node", &[&[node.to_string().as_str()], command].concat())
+        output(&mut self.command_in_node(node, command))
+    }
+
+    /// The same for whoever does not wait for its end.
+    pub fn command_in_node(&self, node: usize, command: &[&str]) -> Command {
+        self.script("node", &[&[node.to_string().as_str()], command].concat())
     }
 
     /// Who has asked the API server to change a status of Quorate's or the size of a StatefulSet in a namespace, and which accounts
@@ -96,8 +101,13 @@ impl Nodes {
     }
 
     fn run(&self, command: &str, arguments: &[&str]) -> String {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster");
-        output(Command::new(script).args([command, &self.cluster]).args(arguments))
+        output(&mut self.script(command, arguments))
+    }
+
+    fn script(&self, command: &str, arguments: &[&str]) -> Command {
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster"));
+        script.args([command, &self.cluster]).args(arguments);
+        script
     }
 }
 
@@ -167,6 +177,11 @@ impl<'a> Partition<'a> {
         let table = self.shell("iptables -vnxL PARTITION");
         let counts = table.lines().filter(|line| line.contains("DROP"));
         counts.map(|line| line.split_whitespace().next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// That from there the API server can be reached still.
+    pub fn assert_reaches_api(&self) {
+        self.shell("timeout 5 bash -c ': < /dev/tcp/10.96.0.1/443'");
     }
 
     fn shell(&self, script: &str) -> String {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::beside_others;
 use crate::namespace::Namespace;
 
-/// Three restricted pods that wait, one on each node if they can.
+/// Three restricted pods that wait, one on each node if they can, and tell their names on a port. It is none of the members': after a
+/// power cut one may get an address at which somebody still looks for a member.
 pub const WAITING: &str = r"
 apiVersion: apps/v1
 kind: StatefulSet
@@ -25,6 +26,7 @@ spec:
         - name: waiting
           image: quorate.test/pause:1
           imagePullPolicy: Never
+          args: ['8000']
           securityContext:
             {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
 ";

@@ -1,18 +1,16 @@
 //! Who leads an election, as people and objects of Kubernetes see it: statuses, Events, labels and Leases.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::elected::{Granted, LABEL, LONG, Sight, figures, nothing_changes, pods};
-use super::operated::{Operated, own_kubeconfig};
+use super::operated::Operated;
 use super::proxy::{Fault, Proxy};
 use crate::kubectl::{helm, kubectl, shell};
 use crate::release::helm::CHART;
@@ -200,20 +198,6 @@ async fn another_raft_leader_finds_the_labels_that_are_not_right_and_one_that_wa
     cluster.end(0, &second).await;
 }
 
-/// A kubeconfig for an account of the namespace.
-pub async fn kubeconfig_of(cluster: &Operated, account: &str) -> NamedTempFile {
-    let token = cluster.resources.namespace.kubectl(&["create", "token", account]).await.unwrap();
-    let own = fs::read_to_string(own_kubeconfig()).unwrap();
-    let mut config: Value = serde_yaml::from_str(&own).unwrap();
-    // Whichever the current context is of.
-    for entry in config["users"].as_array_mut().unwrap() {
-        entry["user"] = json!({ "token": token });
-    }
-    let file = NamedTempFile::new().unwrap();
-    fs::write(file.path(), config.to_string()).unwrap();
-    file
-}
-
 /// What the chart renders for a release `quorate` in a namespace.
 pub async fn rendered(namespace: &str, options: &[&str]) -> String {
     helm(&[&["template", "quorate", CHART, "--namespace", namespace], options].concat()).await.unwrap()
@@ -227,7 +211,7 @@ async fn where_the_chart_gives_no_right_the_status_says_which_value_does() {
     let show = |template: &str| format!("--show-only=templates/{template}.yaml");
     let rendered = rendered(&name, &[&show("serviceaccount"), &show("rbac")]).await;
     cluster.resources.namespace.apply(&rendered).await.unwrap();
-    let file = kubeconfig_of(&cluster, "quorate").await;
+    let file = cluster.resources.namespace.kubeconfig_of("quorate").await;
     let mut cluster = cluster.with_kubeconfig(PathBuf::from(file.path()));
     cluster.start_all().await;
     cluster.make_pods("web", &["web-0"]).await;

@@ -1,25 +1,12 @@
 //! The chart's admission policies: what the API server refuses by itself, whoever asks, and what it lets pass.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
-
 use super::assert_refused;
-use super::elections::{kubeconfig_of, rendered};
+use super::elections::rendered;
 use super::fixture::{Resources, guarded};
 use super::operated::Operated;
-use crate::kubectl::{apply, kubectl, kubectl_with_input};
+use crate::kubectl::{apply, kubectl, kubectl_with_input, refusal};
+use crate::late::{ACCOUNT, Contended, written};
 use crate::support::trio::wait_for;
-
-/// The API server looks for new kinds of parameters every 30 s; until then a policy lets everything pass, or nothing.
-const TAKEN_UP: Duration = Duration::from_secs(90);
 
 /// A policy of the chart, for a release in a namespace; it goes with its owner.
 struct Policy {
@@ -46,18 +33,6 @@ impl Drop for Policy {
         for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
             drop(crate::kubectl::command().args(["delete", "--ignore-not-found", kind, &self.name]).output());
         }
-    }
-}
-
-/// Tries until it is refused, or the policy should have been taken up.
-async fn refusal(attempt: impl AsyncFn() -> Result<String, String>) -> Result<String, String> {
-    let deadline = Instant::now() + TAKEN_UP;
-    loop {
-        let said = attempt().await;
-        if said.is_err() || Instant::now() > deadline {
-            return said;
-        }
-        sleep(Duration::from_millis(300)).await;
     }
 }
 
@@ -136,39 +111,11 @@ async fn nobody_but_the_operator_takes_pods_of_members_away_while_the_policy_is_
     kubectl(&["delete", "clusterrole,clusterrolebinding", &format!("quorate:{name}:quorate")]).await.unwrap();
 }
 
-/// What an election's controllers may do.
-const CONTROLLER: &str = "
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: controller}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: controller}
-rules: [{apiGroups: [''], resources: [configmaps], verbs: [get, create, patch, update, delete]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: controller}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: controller}
-subjects: [{kind: ServiceAccount, name: controller}]
-";
-
-/// A write that names an election and a token. kubectl sends nothing when nothing is new, so each is another one.
-fn written(object: &str, election: &str, token: &str) -> String {
-    static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
-    let attempt = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
-    let annotations = format!("{{quorate.io/election: {election}, quorate.io/fencing-token: {token:?}}}");
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {object}, annotations: {annotations}}}\ndata: {{attempt: \"{attempt}\"}}\n"
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_leader_writes_that_is_none_any_more_is_refused_and_nothing_else_is() {
     let resources = Resources::served().await;
     let name = &resources.namespace.name;
-    resources.namespace.apply(CONTROLLER).await.unwrap();
+    resources.namespace.apply(ACCOUNT).await.unwrap();
     let options = format!("--set=fencing.namespaces={{{name}}}");
     let policy = Policy::of(name, "fencing", &[&options]).await;
     let fenced = format!("{{seats: 2, fencing: {{serviceAccounts: [controller, {name}/another]}}}}");
@@ -212,163 +159,15 @@ async fn what_a_leader_writes_that_is_none_any_more_is_refused_and_nothing_else_
     wait_for("it is refused without the policy", async || by_account("16").await.is_ok().then_some(())).await;
 }
 
-/// Writes into a ConfigMap again and again, as long as it runs, and tells what became of it. It does nothing that a controller
-/// would not do.
-const LOOP: &str = r#"
-number=0
-while :; do
-    number=$((number + 1))
-    said=$(kubectl --kubeconfig "$WRITER" --namespace "$NAMESPACE" apply --filename - 2>&1 <<END
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: written
-  annotations: {quorate.io/election: ctl, quorate.io/fencing-token: "$QUORATE_FENCING_TOKEN"}
-data: {by: "$NAME", number: "$number"}
-END
-    )
-    echo "$NAME $QUORATE_FENCING_TOKEN:" $said >> "$TOLD"
-done
-"#;
-
-/// A controller under `quorate run`.
-struct Controller {
-    run: Child,
-    told: PathBuf,
-}
-
-impl Controller {
-    fn start(cluster: &Operated, name: &'static str, writer: &Path, folder: &Path) -> Self {
-        let told = folder.join(name);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        let namespace = &cluster.resources.namespace.name;
-        let election = format!("{namespace}/ctl");
-        command.args(["run", "--election", &election, "--candidate", name, "--ttl", "8s", "--", "sh", "-c", LOOP]);
-        command
-            .env("QUORATE_ENDPOINTS", cluster.trio.urls().join(","))
-            .env("WRITER", writer)
-            .env("NAME", name)
-            .env("NAMESPACE", namespace);
-        command.env("TOLD", &told).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        Self { run: command.spawn().unwrap(), told }
-    }
-
-    fn told(&self) -> String {
-        fs::read_to_string(&self.told).unwrap_or_default()
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.run.id().unwrap()).unwrap()).unwrap()
-    }
-
-    /// The group of the command, whose leader is the only child.
-    fn group(&self) -> Pid {
-        let pid = self.pid().as_raw_nonzero();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let of_threads = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
-        let all = of_threads.fold(children, |all, more| all + " " + &more);
-        Pid::from_raw(all.split_whitespace().next().expect("it has a child").parse().unwrap()).unwrap()
-    }
-
-    /// As when its machine stands still.
-    fn freeze(&self) {
-        kill_process_group(self.group(), Signal::STOP).unwrap();
-        kill_process(self.pid(), Signal::STOP).unwrap();
-    }
-
-    /// Its command goes on first: what a machine that wakes up may do as well.
-    fn thaw_command(&self) {
-        kill_process_group(self.group(), Signal::CONT).unwrap();
-    }
-
-    async fn end(mut self) {
-        // It may have ended by itself.
-        let _ = kill_process(self.pid(), Signal::CONT);
-        let _ = kill_process(self.pid(), Signal::TERM);
-        self.run.wait().await.unwrap();
-    }
-}
-
-/// Who has written what is there, and with which token.
-async fn author(cluster: &Operated) -> Option<(String, u64)> {
-    let map = cluster.look.at("configmap/written").await;
-    let token = map["metadata"]["annotations"]["quorate.io/fencing-token"].as_str()?.parse().ok()?;
-    Some((map["data"]["by"].as_str()?.to_owned(), token))
-}
-
-async fn wait_for_author(cluster: &Operated, name: &str, controller: &Controller) -> u64 {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some((_, token)) = author(cluster).await.filter(|(by, _)| by == name) {
-            return token;
-        }
-        assert!(Instant::now() < deadline, "{name} does not write: {}", controller.told());
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// One controller is frozen in the middle of its work for longer than its TTL, another goes on, and then the first wakes up and
-/// writes once more before anything can stop it.
-async fn a_late_write(cluster: &Operated, writer: &Path) -> Late {
-    let folder = TempDir::new().unwrap();
-    let first = Controller::start(cluster, "first", writer, folder.path());
-    let old = wait_for_author(cluster, "first", &first).await;
-    first.freeze();
-    let second = Controller::start(cluster, "second", writer, folder.path());
-    let new = wait_for_author(cluster, "second", &second).await;
-    assert!(new > old, "{new} after {old}");
-    let is_told = |election: &serde_json::Value| election["status"]["fencingToken"] == new;
-    cluster.wait_until("le/ctl", "telling of the second", is_told).await;
-    // Nobody else writes any more, so that what is there then is the late one's, or was there before.
-    kill_process_group(second.group(), Signal::STOP).unwrap();
-    let before = first.told().lines().count();
-    first.thaw_command();
-    // What it had sent before it was frozen may be answered first.
-    let late = async || {
-        let said = first.told().lines().skip(before + 1).collect::<Vec<_>>().join("\n");
-        // kubectl tells of a patch that was refused in several lines, the reason in the last.
-        (said.contains("configmap/written ") || said.contains("fencing token")).then_some(said)
-    };
-    let said = wait_for("the first does not write late", late).await;
-    let there = author(cluster).await.expect("it was there").0;
-    kill_process_group(second.group(), Signal::CONT).unwrap();
-    first.end().await;
-    second.end().await;
-    Late { old, new, said, there }
-}
-
-/// A late write: the tokens of the frozen controller and of the next one, what the first was told, and whose writing is there.
-struct Late {
-    old: u64,
-    new: u64,
-    said: String,
-    there: String,
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_that_was_paused_for_longer_than_its_ttl_writes_late_only_without_the_policy() {
     let cluster = Operated::running().await;
-    let name = cluster.resources.namespace.name.clone();
-    cluster.resources.namespace.apply(CONTROLLER).await.unwrap();
+    let namespace = &cluster.resources.namespace;
     cluster.apply("LeaderElection", "ctl", "fencing: {serviceAccounts: [controller]}").await.unwrap();
-    let writer = kubeconfig_of(&cluster, "controller").await;
-    let map = ["delete", "configmap", "written"];
-
-    let Late { old, new, said, there } = a_late_write(&cluster, writer.path()).await;
-    println!("without the policy the late write with token {old} after {new}: {said}");
-    assert!(said.starts_with(&format!("first {old}: configmap/written ")), "{said}");
-    assert_eq!(there, "first", "it has overwritten what the second had written");
-    cluster.resources.namespace.kubectl(&map).await.unwrap();
-
-    let options = format!("--set=fencing.namespaces={{{name}}}");
-    let _policy = Policy::of(&name, "fencing", &[&options]).await;
-    let account = format!("--as=system:serviceaccount:{name}:controller");
-    let arguments = ["--namespace", &name, "apply", "--filename=-", &account];
-    let probe = async || kubectl_with_input(&arguments, &written("probe", "ctl", "no-token")).await;
-    assert_refused(refusal(probe).await, "must be a fencing token");
-    let Late { old, new, said, there } = a_late_write(&cluster, writer.path()).await;
-    println!("with the policy the late write with token {old} after {new}: {said}");
-    assert!(said.contains(&format!("fencing token {old} is older than {new} of election ctl")), "{said}");
-    assert_eq!(there, "second");
+    let contended = Contended::in_namespace(namespace, &cluster.trio.urls()).await;
+    contended.late_write().await.assert_accepted();
+    let options = format!("--set=fencing.namespaces={{{}}}", namespace.name);
+    let _policy = Policy::of(&namespace.name, "fencing", &[&options]).await;
+    contended.wait_until_fenced().await;
+    contended.late_write().await.assert_refused();
 }

@@ -1,7 +1,9 @@
 //! A Raft leader that its peers do not hear any more, while the API server does; and a cluster in which nobody hears anybody.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::{Instant, interval, sleep};
 
@@ -14,6 +16,9 @@ use crate::namespace::Namespace;
 use crate::nodes::{Nodes, Partition};
 use crate::support::effort::Effort;
 use crate::trial::Trial;
+
+/// How long nobody has been heard by a majority when that is told.
+const UNHEARD: Duration = Duration::from_secs(10);
 
 /// Changes a config again and again, so that whoever leads has a status to write. Never ends.
 async fn change(namespace: &Namespace) {
@@ -80,6 +85,8 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
             let third = release.succeed(second, "waiting-2").await;
             release.wait_until_shown(&third).await;
             sleep(least.saturating_sub(began.elapsed())).await;
+            // It could have written.
+            partition.assert_reaches_api();
         };
         tokio::select! {
             () = next => {}
@@ -90,11 +97,16 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
     };
     trial.survives("the Raft leader parted from its peers alone", cut_off).await;
 
-    let told = writes(&trial.nodes, &namespace.name).len();
-    trial.survives("all parted from all", async |_| everybody_alone(&trial, &release).await).await;
+    let (told, mut lost) = (writes(&trial.nodes, &namespace.name).len(), None);
+    let parted = async |_: &Agreement| {
+        lost = Some(Timestamp::now());
+        everybody_alone(&trial, &release).await;
+    };
+    trial.survives("all parted from all", parted).await;
     let is_available = |status: &Value| condition(status, "QuorumAvailable") == Some("True");
     release.status_when("told to be well again", is_available).await;
-    assert_told_by_one(&writes(&trial.nodes, &namespace.name)[told..]);
+    let told = writes(&trial.nodes, &namespace.name).split_off(told);
+    assert_told_by_one(&told, lost.expect("they were parted"));
     assert_eq!(events(&release, "NoQuorum").await, 1, "the loss is one Event");
     trial.judge().await;
 }
@@ -104,7 +116,7 @@ async fn observed(release: &Release) -> u64 {
     cluster["status"]["observedLeadership"].as_u64().unwrap()
 }
 
-async fn wait_until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub async fn wait_until(what: &str, is_so: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(Instant::now() < deadline, "not after {PATIENCE:?}: {what}");
@@ -143,19 +155,32 @@ async fn everybody_alone(trial: &Trial, release: &Release) {
     };
     let status = release.status_when("told to be lost", is_lost).await;
     assert!(status["members"].as_array().is_some_and(|members| members.len() == SIZE), "{status:#}");
+    // Whoever asks for what needs a quorum is told so, and does not wait for ever.
+    let url = format!("{}/v1/kv/lost?timeoutMs=2000", trial.members.urls()[0]);
+    let asked = reqwest::Client::new().get(url).timeout(Duration::from_secs(5)).send().await.unwrap();
+    assert!(matches!(asked.status().as_u16(), 503 | 504), "{asked:?}");
     // Everybody has had a turn then.
     sleep(Effort::from_environment().pick(Duration::from_secs(2), Duration::from_secs(8))).await;
     assert!(partitions.iter().all(|partition| partition.dropped() > 0), "nothing was kept from arriving");
 }
 
-/// That one member has said, once, that there is no quorum. The next Raft leader may say it too, until it has heard the others.
-fn assert_told_by_one(writes: &[Write]) {
-    let by_a_member = writes.iter().filter(|write| write.manager == "quorate-leaderless");
-    let told: Vec<_> = by_a_member
-        .map(|write| (&write.pod, condition(&write.request["status"], "QuorumAvailable"), write.code))
-        .collect();
-    println!("the loss of the quorum was told by {told:?}");
-    assert!(matches!(told[..], [(_, Some("False"), 200)]), "{told:?}");
+/// That one member has said, once and not too early, that there is no quorum, and nothing else. Who wants to say it at the same time
+/// is refused, and does not try again; the next Raft leader may say it too, until it has heard the others.
+fn assert_told_by_one(writes: &[Write], lost: Timestamp) {
+    let tried: Vec<_> = writes.iter().filter(|write| write.manager == "quorate-leaderless").collect();
+    let members: BTreeSet<_> = tried.iter().map(|write| &write.pod).collect();
+    assert_eq!(members.len(), tried.len(), "somebody says it again:{}", order(writes));
+    let told: Vec<_> = tried.into_iter().filter(|write| write.is_done()).collect();
+    let [write] = told[..] else { panic!("not told by one:{}", order(writes)) };
+    let unheard = Duration::try_from(write.at.parse::<Timestamp>().unwrap().duration_since(lost)).unwrap();
+    println!("the loss of the quorum was told by {}, {unheard:.1?} after it began", write.pod);
+    assert!(unheard >= UNHEARD, "told {unheard:?} after it began");
+    let status = &write.request["status"];
+    let fields: Vec<_> = status.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["clusterId", "conditions", "observedLeadership"]);
+    let conditions = status["conditions"].as_array().unwrap().iter();
+    let conditions: BTreeSet<_> = conditions.map(|it| [&it["type"], &it["status"]].map(Value::as_str)).collect();
+    assert_eq!(conditions, BTreeSet::from([[Some("QuorumAvailable"), Some("False")], [Some("Ready"), Some("False")]]));
 }
 
 fn condition<'a>(status: &'a Value, type_: &str) -> Option<&'a str> {

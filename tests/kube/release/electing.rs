@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::pin::pin;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,13 +14,17 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{Config, Event, watcher};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep};
 
 use super::helm::Release;
 use crate::alone;
 use crate::api::elected::{Sight, figures, now, pods};
 use crate::members::PATIENCE;
+use crate::nodes::Nodes;
 use crate::pods::WAITING;
+use crate::support::trio::wait_for;
 
 /// Leaders that are taken away, one after the other.
 const TRANSITIONS: usize = 20;
@@ -29,6 +34,9 @@ const TRANSITIONS: usize = 20;
 /// its Service.
 const SOON: u64 = 100;
 const PLAIN: u64 = 4;
+
+/// How long a node may collect changes of Services before it acts on them, as kube-proxy does unless it is told otherwise.
+const COLLECTING: u64 = 1000;
 
 /// The pods that a Service reached, and since when, in milliseconds since 1970.
 type Reached = Arc<Mutex<Vec<(u64, BTreeSet<String>)>>>;
@@ -125,6 +133,60 @@ impl Release {
     }
 }
 
+/// Who answers behind a Service, asked again and again from a node, each time by another connection.
+struct Answers {
+    asking: Child,
+    told: NamedTempFile,
+}
+
+impl Answers {
+    async fn of(nodes: &Nodes, service: &str) -> Self {
+        let address = lookup_host((service, 80)).await.unwrap().next().unwrap().ip().to_string();
+        let told = NamedTempFile::new().unwrap();
+        let mut command = nodes.command_in_node(1, &["bash", "-c", ASK, &address]);
+        command.stdin(Stdio::piped()).stdout(told.reopen().unwrap()).stderr(Stdio::null());
+        Self { asking: command.spawn().unwrap(), told }
+    }
+
+    /// When somebody answered, in milliseconds since 1970, and who.
+    fn all(&self) -> Vec<(u64, String)> {
+        let told = fs::read_to_string(self.told.path()).unwrap();
+        // The last line may be on its way.
+        let lines = told.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.split_once(' '));
+        lines.map(|(micros, pod)| (micros.parse::<u64>().unwrap() / 1000, pod.to_owned())).collect()
+    }
+
+    /// When this pod answered, at or after that time.
+    async fn when_by(&self, pod: &str, from: u64) -> u64 {
+        let is_it = |(at, by): (u64, String)| (at >= from && by == pod).then_some(at);
+        let failure = format!("{pod} does not answer behind the Service");
+        wait_for(&failure, async || self.all().into_iter().find_map(is_it)).await
+    }
+
+    /// That each leader answered until the next one did, and never again until its next turn.
+    fn assert_in_turn(&self) {
+        let mut turns: Vec<_> = self.all().into_iter().map(|(_, pod)| pod).collect();
+        turns.dedup();
+        let expected: Vec<_> = (0..TRANSITIONS).map(|transition| format!("waiting-{}", transition % 3)).collect();
+        assert_eq!(turns, expected);
+    }
+}
+
+/// It ends with its input, and so with the test.
+impl Drop for Answers {
+    fn drop(&mut self) {
+        drop(self.asking.stdin.take());
+        drop(self.asking.wait());
+    }
+}
+
+/// Asks at the address `$0`, and writes down who answers when.
+const ASK: &str = r#"
+while read -t 0.01 -r; (($? > 128)); do
+    if read -t 1 -r name < "/dev/tcp/$0/80"; then echo "${EPOCHREALTIME/[.,]/} $name"; fi
+done
+"#;
+
 /// When the Service reached this pod, and no other, at or after that time.
 async fn when_reached(reached: &Reached, pod: &str, from: u64) -> u64 {
     let alone = BTreeSet::from([pod.to_owned()]);
@@ -196,7 +258,7 @@ spec: {leaderLabel: {podSelector: {matchLabels: {app: waiting}}}}
 apiVersion: v1
 kind: Service
 metadata: {name: waiting-leader}
-spec: {selector: {app: waiting, quorate.io/leader: 'true'}, ports: [{port: 80}]}
+spec: {selector: {app: waiting, quorate.io/leader: 'true'}, ports: [{port: 80, targetPort: 8000}]}
 ---
 apiVersion: v1
 kind: Service
@@ -250,7 +312,7 @@ impl Release {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_reaches_the_leader_soon_after_the_grant() {
-    let _alone = alone().await;
+    let nodes = Nodes::alone().await;
     let release = Release::running().await;
     let name = &release.namespace.name;
     let listed = format!("--set=leaderLabel.namespaces={{{name}}}");
@@ -261,7 +323,9 @@ async fn a_service_reaches_the_leader_soon_after_the_grant() {
     release.namespace.wait("leaderelection/waiting", "condition=Ready", 60).await;
     let (reached, plain) = (follow(name, "waiting-leader").await, follow(name, "plain").await);
     let (pods, sight) = (pods(name).await, Sight::of(name).await);
-    let (mut times, mut labels, mut plain_times) = (Vec::new(), Vec::new(), Vec::new());
+    let service = format!("waiting-leader.{name}.svc.cluster.local");
+    let answers = Answers::of(&nodes, &service).await;
+    let (mut times, mut labels, mut plain_times, mut answered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut leader: Option<String> = None;
     for transition in 0..TRANSITIONS {
         let pod = format!("waiting-{}", transition % 3);
@@ -273,6 +337,7 @@ async fn a_service_reaches_the_leader_soon_after_the_grant() {
         let ((session, since), ()) = tokio::join!(release.campaign(&pod), end);
         times.push(when_reached(&reached, &pod, since).await.saturating_sub(since));
         labels.push(sight.when_alone(&pod, since).await.saturating_sub(since));
+        answered.push(answers.when_by(&pod, since).await.saturating_sub(since));
         leader = Some(session);
         let began = now();
         release.commit().await;
@@ -285,11 +350,16 @@ async fn a_service_reaches_the_leader_soon_after_the_grant() {
         }
     }
     sight.assert_never_two();
+    answers.assert_in_turn();
     let ((least, median, most), (_, label, _), (_, plain, _)) = (figures(times), figures(labels), figures(plain_times));
+    let soon = SOON.max(PLAIN * plain);
     println!(
         "{TRANSITIONS} transitions: the Service reached the leader {least} / {median} / {most} ms after the grant (min / median / \
          max), where the label was there after {label} ms, and a commit and a plain label took {plain} ms to reach its Service"
     );
+    println!("a connection through the Service reached the leader after so many ms: {answered:?}");
     println!("{}", release.label_errors().await);
-    assert!(median <= SOON.max(PLAIN * plain), "{median} ms");
+    assert!(median <= soon, "{median} ms");
+    let (_, connected, _) = figures(answered);
+    assert!(connected <= soon + COLLECTING, "{connected} ms until a connection reached the leader");
 }

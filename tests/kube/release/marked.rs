@@ -30,6 +30,8 @@ pub struct Reign {
     pub pod: String,
     pub token: u64,
     session: String,
+    /// How many were before it; each ended with its session.
+    before: u64,
 }
 
 impl Release {
@@ -46,7 +48,7 @@ impl Release {
         self.namespace.wait("statefulset/waiting", "jsonpath={.status.readyReplicas}=3", 60).await;
         self.namespace.apply(ELECTION).await.unwrap();
         self.namespace.wait("leaderelection/marked", "condition=Ready", 60).await;
-        let reign = self.enthrone("waiting-0").await;
+        let reign = self.enthrone("waiting-0", 0).await;
         self.wait_until_shown(&reign).await;
         reign
     }
@@ -54,17 +56,17 @@ impl Release {
     /// Lets a pod lead after this one.
     pub async fn succeed(&self, former: Reign, pod: &str) -> Reign {
         self.ask(&Method::DELETE, &format!("/v1/sessions/{}", former.session), &Value::Null).await;
-        let next = self.enthrone(pod).await;
+        let next = self.enthrone(pod, former.before + 1).await;
         assert!(next.token > former.token, "{next:?} after {former:?}");
         next
     }
 
-    async fn enthrone(&self, pod: &str) -> Reign {
+    async fn enthrone(&self, pod: &str, before: u64) -> Reign {
         let session = self.ask(&Method::POST, "/v1/sessions", &json!({ "ttlMs": LONG, "client": pod })).await;
         let session = session["session"].as_str().unwrap().to_owned();
         let path = format!("/v1/elections/{}/marked/campaign", self.namespace.name);
         let granted = self.ask(&Method::POST, &path, &json!({ "session": session, "candidate": pod })).await;
-        Reign { pod: pod.to_owned(), token: granted["fencingToken"].as_u64().unwrap(), session }
+        Reign { pod: pod.to_owned(), token: granted["fencingToken"].as_u64().unwrap(), session, before }
     }
 
     /// Asks one member after the other until one knows. Whoever has ended a session already is told that there is none.
@@ -92,22 +94,24 @@ impl Release {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let shown = self.shown().await;
-            let token = reign.token.to_string();
-            let expected = [&reign.pod, &reign.pod, &token, &reign.pod, &token, &token].map(|text| text.as_str());
+            let (pod, token, before) = (&reign.pod, &reign.token.to_string(), &reign.before.to_string());
+            let cause = if reign.before == 0 { "" } else { "session-ended" };
+            let expected = [pod, pod, token, before, pod, token, token, before, cause];
             if shown == expected {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "{reign:?} is not shown within {PATIENCE:?}: labels, holder and token of the Lease, leaders with their tokens, and \
-                 the token of the status are {shown:?}"
+                "{reign:?} is not shown within {PATIENCE:?}: labels, holder, token and transitions of the Lease, leaders with \
+                 their tokens, and token, transitions and last cause of the status are {shown:?}"
             );
             sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Who bears the label; the holder of the Lease, and its token; who leads, by the status, with their tokens, and the newest.
-    async fn shown(&self) -> [String; 6] {
+    /// Who bears the label; the holder of the Lease, its token, and how often it has changed; who leads, by the status, with their
+    /// tokens, and the newest, how often that has changed, and why the last one stopped.
+    async fn shown(&self) -> [String; 9] {
         let print = async |object: &[&str], path: &str| {
             let path = format!("--output=jsonpath={path}");
             // The Lease may not be there yet.
@@ -118,9 +122,12 @@ impl Release {
             print(&["pods", "--selector", LABEL], "{.items[*].metadata.name}").await,
             print(&lease, "{.spec.holderIdentity}").await,
             print(&lease, r"{.metadata.annotations.quorate\.io/fencing-token}").await,
+            print(&lease, "{.spec.leaseTransitions}").await,
             print(&election, "{.status.leaders[*].pod}").await,
             print(&election, "{.status.leaders[*].fencingToken}").await,
             print(&election, "{.status.fencingToken}").await,
+            print(&election, "{.status.transitions}").await,
+            print(&election, "{.status.lastTransition.cause}").await,
         ]
     }
 }

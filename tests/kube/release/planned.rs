@@ -11,8 +11,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use super::deposed::wait_until;
 use super::helm::Release;
 use super::turns;
+use crate::api::assert_refused;
 use crate::kubectl;
 use crate::members::{Agreement, PATIENCE, Place, SIZE, name};
 use crate::namespace::Namespace;
@@ -44,8 +46,11 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
     }
 
     preferred(&trial).await;
+    passed_over(&trial, times).await;
     trial.survives("paused, and five voters declared", async |_| paused(&trial, &release).await).await;
 
+    let by_hand = release.namespace.kubectl(&["scale", "statefulset/quorate", "--replicas=1"]).await;
+    assert_refused(by_hand, "Change spec.voters or spec.learners of QuorateCluster quorate instead");
     release.without_scale_policy().await;
     trial.survives("scaled by hand to one of three", async |_| scaled_to_one(&trial, &release).await).await;
     trial.judge().await;
@@ -72,7 +77,8 @@ async fn orderly(trial: &Trial, what: &str, replaced: usize, act: impl AsyncFnOn
     assert!(gap <= GAP, "{what}: an election was without a leader for {:?}", gap);
     let changes = leader_changes(trial).await;
     assert!(!changes.is_empty(), "{what}: nobody tells that leadership was handed over");
-    let lost: Vec<_> = changes.iter().filter(|change| !change.contains(r#""cause":"Transfer""#)).collect();
+    let is_known = |told: &&Vec<String>| told.iter().any(|change| change.contains(r#""cause":"Transfer""#));
+    let lost: Vec<_> = changes.values().filter(|told| !is_known(told)).collect();
     assert!(lost.is_empty(), "{what}: leadership was lost, not handed over: {lost:#?}");
 }
 
@@ -121,6 +127,39 @@ async fn preferred(trial: &Trial) {
     assert!(gaps.iter().all(|gap| *gap <= GAP), "an election was without a leader for {gaps:?}");
 }
 
+/// Cordons the node of a follower, and takes the Raft leader's pod away by force so many times: that follower never leads while
+/// another member can.
+async fn passed_over(trial: &Trial, times: usize) {
+    let member = (trial.members.whole().await.leader + 1) % SIZE;
+    let (namespace, pod) = (&trial.members.namespace, name(member));
+    let log = async || namespace.logs(&pod).await;
+    let _cordoned = trial.nodes.cordon(trial.members.places().await[member].node);
+    let knows = async || {
+        let log = log().await;
+        let told = log.lines().rfind(|line| ["should not lead", "may lead again"].iter().any(|it| line.contains(it)));
+        told.is_some_and(|told| told.contains("this member should not lead"))
+    };
+    wait_until("it knows that it should not lead", knows).await;
+    let reigns = async || {
+        let own = format!(r#""name":"{pod}""#);
+        let log = log().await;
+        log.lines().filter(|line| line.contains("the Raft leader has changed") && line.contains(&own)).count()
+    };
+    let before = reigns().await;
+    for _ in 0..times {
+        let crashed = async |before: &Agreement| {
+            assert_ne!(before.leader, member);
+            let place = &trial.members.places().await[before.leader];
+            namespace.kubectl(&["delete", "pod", &name(before.leader), "--force", "--grace-period=0"]).await.unwrap();
+            assert_ne!(trial.members.succeed(before.leader).await.leader, member);
+            wait_for_another(trial, before.leader, place).await;
+        };
+        let fault = format!("the Raft leader's pod gone by force, while the node of {pod} is cordoned");
+        trial.survives(&fault, crashed).await;
+        assert_eq!(reigns().await, before, "{pod} has led meanwhile");
+    }
+}
+
 /// Declares something else of the cluster.
 async fn patch(trial: &Trial, spec: &str) {
     let patch = format!(r#"{{"spec": {spec}}}"#);
@@ -164,13 +203,17 @@ async fn paused(trial: &Trial, release: &Release) {
     release.status_when("not paused", |status| is_progressing(status, "AsDeclared", "3 of 3 voters")).await;
 }
 
-/// What the members that are there have seen of changes of the Raft leader, but for the first one that each has heard of.
-async fn leader_changes(trial: &Trial) -> Vec<String> {
-    let mut changes = Vec::new();
+/// What the members that are there have seen of changes of the Raft leader, by term, but for the first one that each has heard of.
+/// Who was away meanwhile knows less of why than the others.
+async fn leader_changes(trial: &Trial) -> BTreeMap<u64, Vec<String>> {
+    let mut changes = BTreeMap::<_, Vec<_>>::new();
     for member in 0..SIZE {
         let log = trial.members.namespace.logs(&name(member)).await;
         let told = log.lines().filter(|line| line.contains("the Raft leader has changed")).map(str::to_owned);
-        changes.extend(told.filter(|line| !line.contains(r#""cause":"First""#)));
+        for change in told.filter(|line| !line.contains(r#""cause":"First""#)) {
+            let fields: Value = serde_json::from_str(&change).unwrap();
+            changes.entry(fields["term"].as_str().unwrap().parse().unwrap()).or_default().push(change);
+        }
     }
     changes
 }

@@ -1,24 +1,19 @@
 //! A release that begins with one pod, grows and shrinks, under load: writers and candidates ask all members that there ever are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use quorate::api::wire::Member;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::audit::{Write, order, writes};
 use super::growing::ids;
 use super::helm::Release;
+use super::load::{Load, MOST};
+use crate::api::look::Look;
 use crate::members::{PATIENCE, name};
 use crate::nodes::Nodes;
-use crate::support::candidates::{Candidates, Contest};
-use crate::support::linearizability::{self, Verdict};
-use crate::support::revisions;
-use crate::support::watcher::Watcher;
-use crate::support::workload::{Retries, Workload};
-use crate::trial::{ELECTIONS, candidates_http};
-
-/// The most members that there are at a time.
-const MOST: usize = 5;
 
 /// How many members there should be, and who leads before they are made as many: one that is to go, if any are.
 struct Step {
@@ -27,10 +22,11 @@ struct Step {
     leader: Option<usize>,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { voters: 3, learners: 0, leader: None },
     Step { voters: 5, learners: 0, leader: None },
-    Step { voters: 3, learners: 2, leader: Some(4) },
+    Step { voters: 3, learners: 0, leader: Some(4) },
+    Step { voters: 3, learners: 2, leader: None },
     Step { voters: 3, learners: 0, leader: None },
     Step { voters: 1, learners: 0, leader: Some(2) },
     Step { voters: 3, learners: 0, leader: None },
@@ -63,82 +59,38 @@ impl Release {
         }
     }
 
+    /// The same when there will be fewer. Meanwhile no pod is seen to be taken away before its member.
+    async fn shrink(&self, step: &Step) -> Value {
+        let looks = AtomicUsize::new(0);
+        let status = tokio::select! {
+            status = self.resize(step) => status,
+            () = self.members_have_pods(&looks) => unreachable!("it never ends"),
+        };
+        println!("the pods and then the members were looked at {looks:?} times meanwhile");
+        assert!(looks.into_inner() > 0, "nobody has looked at the members");
+        status
+    }
+
+    /// Looks again and again how many pods there should be and then who is a member: each has one. Never ends.
+    async fn members_have_pods(&self, looks: &AtomicUsize) {
+        let look = Look::into(&self.namespace.name).await;
+        loop {
+            let replicas = look.at("statefulset/quorate").await["spec"]["replicas"].as_u64();
+            let seen = self.members().seen_by(0).await.filter(|seen| !seen.stale);
+            if let Some((replicas, seen)) = replicas.zip(seen) {
+                let has_pod =
+                    |member: &Member| (0..replicas).any(|ordinal| member.name == format!("quorate-{ordinal}"));
+                assert!(seen.members.iter().all(has_pod), "with {replicas} pods there are {:#?}", seen.members);
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Lets a member lead, as a person would.
     async fn lead(&self, member: usize) {
         self.namespace.exec("quorate-0", &["quorate", "transfer", &name(member)]).await.unwrap();
         self.status_when("led by it", |status| status["raftLeader"] == name(member)).await;
-    }
-
-    /// Where members are or will be.
-    fn urls(&self) -> Vec<String> {
-        let service = format!("quorate-members.{}.svc.cluster.local:8080", self.namespace.name);
-        (0..MOST).map(|member| format!("http://{}.{service}", name(member))).collect()
-    }
-}
-
-/// Writers, readers and candidates at all members, and a watch on the one that is there from the beginning to the end.
-struct Load {
-    workload: Workload,
-    candidates: Candidates,
-    watcher: Watcher,
-}
-
-impl Load {
-    fn on(release: &Release) -> Self {
-        let urls = release.urls();
-        let (dial, whole) = (Duration::from_secs(1), Duration::from_secs(5));
-        let http = reqwest::Client::builder().connect_timeout(dial).timeout(whole).build().unwrap();
-        let contest = Contest {
-            namespace: release.namespace.name.clone(),
-            elections: ELECTIONS,
-            candidates: 2,
-            longest_reign: Duration::from_secs(8),
-        };
-        let candidates = Candidates::start(&candidates_http(), &urls, &contest);
-        let watcher = Watcher::start(vec![urls[0].clone()]);
-        let workload = Workload::start(http, urls, Retries::EveryOtherWriter, Duration::from_millis(20));
-        Self { workload, candidates, watcher }
-    }
-
-    /// Goes on with new keys while something lasts: histories of one key stay short. Tells what became of the load meanwhile.
-    async fn during<T>(&self, what: &str, lasting: impl Future<Output = T>) -> T {
-        let (before, reigns, began) = (self.workload.acknowledged(), self.candidates.reigns(), Instant::now());
-        tokio::pin!(lasting);
-        let done = loop {
-            tokio::select! {
-                biased;
-                done = &mut lasting => break done,
-                () = sleep(Duration::from_secs(2)) => self.workload.next_round(),
-            }
-        };
-        let written = self.workload.acknowledged() - before;
-        println!(
-            "{what} after {:.1?}: {written} writes acknowledged meanwhile, none for at most {:.2?}; {} reigns began, and no election \
-             was without a leader for longer than {:.2?}",
-            began.elapsed(),
-            self.workload.longest_pause_since(began),
-            self.candidates.reigns() - reigns,
-            self.candidates.longest_gaps_since(began).into_iter().max().unwrap_or_default(),
-        );
-        assert!(written > 0, "nothing was written meanwhile");
-        done
-    }
-
-    /// Ends the work and holds what clients were told against the promises.
-    async fn judge(self) {
-        let reigns = self.candidates.judge().await;
-        self.workload.read_everything().await;
-        let (operations, notes) = self.workload.stop().await;
-        let story = self.watcher.stop().await;
-        println!("{} operations; a watch told {} changes; {reigns} reigns", operations.len(), story.len());
-        println!("{} changes were given up in doubt: {:#?}", notes.given_up.len(), notes.given_up);
-        assert!(reigns >= ELECTIONS, "only {reigns} reigns");
-        assert!(notes.surprises.is_empty(), "no client should be told this: {:#?}", notes.surprises);
-        assert!(story.faults.is_empty(), "the watch is broken: {:#?}", story.faults);
-        let misses = story.misses(&operations);
-        assert!(misses.is_empty(), "{} acknowledged writes are not in the watch: {:#?}", misses.len(), misses.first());
-        assert_eq!(linearizability::check(&operations), Verdict::Linearizable);
-        revisions::check(&operations).unwrap();
     }
 }
 
@@ -153,16 +105,22 @@ async fn a_release_goes_from_one_member_to_five_and_back_to_one_and_grows_again_
         if let Some(leader) = step.leader {
             load.during(&format!("{} leads", name(leader)), release.lead(leader)).await;
         }
-        statuses.push(load.during(&what, release.resize(&step)).await);
+        let members = (step.voters + step.learners) as usize;
+        let is_smaller = statuses.last().is_some_and(|before| members < all_ids(before).len());
+        statuses.push(match is_smaller {
+            true => load.during(&what, release.shrink(&step)).await,
+            false => load.during(&what, release.resize(&step)).await,
+        });
     }
+    let [.., with_learners, before, _, after] = &statuses[..] else { panic!("there are more steps") };
     for learner in ["quorate-3", "quorate-4"] {
-        assert_eq!(ids(&statuses[2], learner), [0_i64; 0], "{learner} votes: {:#}", statuses[2]);
+        assert_eq!(ids(with_learners, learner), [0_i64; 0], "{learner} votes: {with_learners:#}");
     }
     let claims = release.namespace.kubectl(&["get", "pvc", "--output=name"]).await.unwrap();
     assert_eq!(claims.lines().count(), MOST, "the volumes of members that have left stay: {claims}");
-    let given = statuses[..5].iter().flat_map(all_ids).max().unwrap();
+    let given = statuses[..STEPS.len() - 1].iter().flat_map(all_ids).max().unwrap();
     for member in ["quorate-1", "quorate-2"] {
-        let (old, new) = (ids(&statuses[3], member), ids(&statuses[5], member));
+        let (old, new) = (ids(before, member), ids(after, member));
         assert!(new[0] > given, "{member} was {old:?} and is {new:?}, but {given} was given already");
         let volume = release.volume_of(member).await;
         let kept = nodes.in_node(volume.node, &["ls", &format!("{}/retired-{}", volume.path, old[0])]);
@@ -176,12 +134,11 @@ fn all_ids(status: &Value) -> Vec<i64> {
     status["members"].as_array().into_iter().flatten().filter_map(|member| member["id"].as_i64()).collect()
 }
 
-/// That pods went by the size that was declared: two and two, and no more. That each goes only once a quorum has confirmed that its
-/// member has left is a plain function's (`raft/membership/pods.rs`), and statuses follow when they can.
+/// That pods went by the size that was declared: two, two and two, and no more.
 fn assert_as_many_pods_went_as_members_left(writes: &[Write]) {
     let scales = writes.iter().filter(|write| write.is_done() && write.what == "statefulsets/scale");
     let sizes: Vec<_> = scales.map(|write| write.request["spec"]["replicas"].as_u64().unwrap()).collect();
     let down: u64 = sizes.windows(2).map(|pair| pair[0].saturating_sub(pair[1])).sum();
     println!("scaled to {sizes:?}");
-    assert_eq!(down, 4, "{sizes:?}:{}", order(writes));
+    assert_eq!(down, 6, "{sizes:?}:{}", order(writes));
 }

@@ -3,8 +3,10 @@
 use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep};
 
+use super::deposed::wait_until;
 use super::growing::ids;
 use super::helm::Release;
+use super::load::Load;
 use crate::kubectl::{self, kubectl};
 use crate::members::{Agreement, PATIENCE, name};
 use crate::nodes::Nodes;
@@ -31,12 +33,22 @@ impl Release {
     /// Keeps pods from running while `change` is done to their volumes, as a person does who puts a backup back.
     async fn with_pods_away(&self, nodes: &Nodes, pods: &[&str], change: &str) {
         let mut cordoned = Vec::new();
-        let mut deletion = vec!["delete", "pod"];
         for pod in pods {
             cordoned.push((self.volume_of(pod).await.node, nodes.cordon(self.volume_of(pod).await.node)));
-            deletion.push(pod);
         }
-        self.namespace.kubectl(&deletion).await.unwrap();
+        let uid = async |pod: &str| {
+            self.namespace.get(&format!("pod/{pod}")).await.map(|mut it| it["metadata"]["uid"].take())
+        };
+        for pod in pods {
+            let before = uid(pod).await.unwrap();
+            self.namespace.kubectl(&["delete", "pod", pod, "--wait=false"]).await.unwrap();
+            // kubectl would wait for the next one of this name as well, now and then, and that does not go.
+            let is_gone = async || match uid(pod).await {
+                Ok(now) => now != before,
+                Err(refusal) => refusal.contains("NotFound"),
+            };
+            wait_until(&format!("{pod} is gone"), is_gone).await;
+        }
         println!("{}", nodes.in_node(cordoned[0].0, &["sh", "-euxc", change]));
     }
 
@@ -110,34 +122,69 @@ async fn volumes_that_somebody_has_swapped_or_put_back_are_refused_and_a_conditi
     let nodes = Nodes::alone().await;
     // Of five, two may be refused at a time.
     let release = Release::running_with(&["--set=voters=5"]).await;
-    swapped_and_healed(&nodes, &release).await;
+    let load = Load::on(&release);
+    load.during("two volumes swapped, and back", swapped_and_healed(&nodes, &release)).await;
+    load.during("an older copy of a volume put back, and wiped", put_back_and_wiped(&nodes, &release)).await;
+    load.judge().await;
+    of_another_cluster_and_wiped(&nodes, &release).await;
+}
+
+/// A pod gets a copy of its volume that is older than what it has told the others, and takes no part until the volume is empty.
+async fn put_back_and_wiped(nodes: &Nodes, release: &Release) {
     let (pod, namespace) = ("quorate-2", &release.namespace);
     let Where { path, .. } = release.volume_of(pod).await;
-    release.with_pods_away(&nodes, &[pod], &format!("rm -rf {path}.old; cp -a {path} {path}.old")).await;
+    release.with_pods_away(nodes, &[pod], &format!("rm -rf {path}.old; cp -a {path} {path}.old")).await;
     namespace.wait(&format!("pod/{pod}"), "condition=Ready", 90).await;
     release.status_when("well again", |status| degraded(status).starts_with("False")).await;
     let restore = format!("rm -rf {path}/*; cp -a {path}.old/. {path}/; rm -rf {path}.old");
-    release.with_pods_away(&nodes, &[pod], &restore).await;
+    release.with_pods_away(nodes, &[pod], &restore).await;
 
-    let is_told = |status: &Value| {
-        let text = degraded(status);
-        text.starts_with("True MembersRefused: quorate-2 is refused:") && text.contains("a copy of an older one")
-    };
-    let status = release.status_when("told", is_told).await;
-    println!("{}", degraded(&status));
-    assert_eq!(status["voters"], 5);
-    let url = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/readyz?verbose", namespace.name);
-    let ready = kubectl(&["get", "--raw", &url]).await;
-    assert!(ready.as_ref().is_err(), "{ready:?}");
+    refused(release, pod, "a copy of an older one").await;
     let status = namespace.exec("quorate-0", &["quorate", "status"]).await.unwrap();
     assert!(status.contains("refused   quorate-2: this volume of quorate-2"), "{status}");
     namespace.exec("quorate-0", &["quorate", "put", "kv", "kept", "well"]).await.unwrap();
 
-    // What the text says.
+    wiped_and_healed(release, pod).await;
+}
+
+/// A pod gets the volume of another cluster, whose only member could lead alone, and takes no part until the volume is empty.
+async fn of_another_cluster_and_wiped(nodes: &Nodes, release: &Release) {
+    let pod = "quorate-0";
+    let other = Release::running_with(&["--set=voters=1", "--set=cluster=other"]).await;
+    let (path, theirs) = (release.volume_of(pod).await.path, other.volume_of(pod).await.path);
+    other.with_pods_away(nodes, &[pod], &format!("cp -a {theirs} {path}.other")).await;
+    let replace = format!("rm -rf {path}/*; cp -a {path}.other/. {path}/; rm -rf {path}.other");
+    release.with_pods_away(nodes, &[pod], &replace).await;
+
+    let [cluster, elsewhere] = [other.status().await, release.status().await].map(|mut it| it["clusterId"].take());
+    let [cluster, elsewhere] = [&cluster, &elsewhere].map(|id| id.as_str().unwrap());
+    assert_ne!(cluster, elsewhere);
+    refused(release, pod, &format!("of cluster {cluster}, of which nobody else answers, and cluster {elsewhere}"))
+        .await;
+    wiped_and_healed(release, pod).await;
+    assert_eq!(release.status().await["clusterId"], elsewhere);
+}
+
+/// Waits until a condition says why a member is refused; its pod is not ready.
+async fn refused(release: &Release, pod: &str, why: &str) {
+    let is_told = |status: &Value| {
+        let text = degraded(status);
+        text.starts_with(&format!("True MembersRefused: {pod} is refused:")) && text.contains(why)
+    };
+    let status = release.status_when("told", is_told).await;
+    println!("{}", degraded(&status));
+    assert_eq!(status["voters"], 5);
+    let url = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/readyz?verbose", release.namespace.name);
+    let ready = kubectl(&["get", "--raw", &url]).await;
+    assert!(ready.as_ref().is_err(), "{ready:?}");
+}
+
+/// What the text says.
+async fn wiped_and_healed(release: &Release, pod: &str) {
     release.wipe(pod).await;
     release.status_when("well again", |status| degraded(status).starts_with("False") && status["voters"] == 5).await;
     let deadline = Instant::now() + PATIENCE;
-    while namespace.exec(pod, &["quorate", "get", "kv", "kept"]).await.as_deref() != Ok("well") {
+    while release.namespace.exec(pod, &["quorate", "get", "kv", "kept"]).await.as_deref() != Ok("well") {
         assert!(Instant::now() < deadline, "{pod} does not serve again");
         sleep(Duration::from_millis(500)).await;
     }
