@@ -105,8 +105,8 @@ async fn a_release_goes_from_one_member_to_five_and_back_to_one_and_grows_again_
         if let Some(leader) = step.leader {
             load.during(&format!("{} leads", name(leader)), release.lead(leader)).await;
         }
-        let members = (step.voters + step.learners) as usize;
-        let is_smaller = statuses.last().is_some_and(|before| members < all_ids(before).len());
+        let members = step.voters + step.learners;
+        let is_smaller = statuses.last().is_some_and(|before| members < all_ids(before).len() as u64);
         statuses.push(match is_smaller {
             true => load.during(&what, release.shrink(&step)).await,
             false => load.during(&what, release.resize(&step)).await,
