@@ -24,12 +24,13 @@ use crate::operator::resources::{ConditionType, Finding, QuorateCluster, Quorate
 /// Without a quorum for so long, something is done; before that the members elect.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The member with the lowest id acts first; each next one waits so much longer, and finds it done.
-const TURN: Duration = Duration::from_secs(3);
+/// The member with the lowest id acts first; each next one waits so much longer, and finds it done. Longer than a look and the time
+/// between two of them, by which members differ in when they miss the quorum.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Between two looks at the quorum, and at the API server unless it has failed; and how long one of the former may take.
 const LOOK: Duration = Duration::from_secs(1);
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// How long the API server may take.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -71,10 +72,11 @@ impl Leaderless<'_> {
     async fn watch(&self) {
         let (mut alone_since, mut telling, mut rest) = (None, Telling::Open, None::<Rest>);
         loop {
+            let looked = Instant::now();
             if self.has_quorum().await {
                 (alone_since, telling, rest) = (None, Telling::Open, None);
             } else {
-                let since = *alone_since.get_or_insert_with(Instant::now);
+                let since = *alone_since.get_or_insert(looked);
                 let is_due = rest.as_ref().is_none_or(|rest| rest.until <= Instant::now());
                 if is_due && since.elapsed() >= PATIENCE + TURN * self.turn() {
                     rest = match self.act(&mut telling).await {

@@ -97,6 +97,9 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
     };
     trial.survives("the Raft leader parted from its peers alone", cut_off).await;
 
+    let members = release.status().await["members"].take();
+    let first = members.as_array().unwrap().iter().min_by_key(|member| member["id"].as_i64()).expect("there are some");
+    let first = first["name"].as_str().expect("it has a name").to_owned();
     let (told, mut lost) = (writes(&trial.nodes, &namespace.name).len(), None);
     let parted = async |_: &Agreement| {
         lost = Some(Timestamp::now());
@@ -106,7 +109,7 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
     let is_available = |status: &Value| condition(status, "QuorumAvailable") == Some("True");
     release.status_when("told to be well again", is_available).await;
     let told = writes(&trial.nodes, &namespace.name).split_off(told);
-    assert_told_by_one(&told, lost.expect("they were parted"));
+    assert_told_by_one(&told, lost.expect("they were parted"), &first);
     assert_eq!(events(&release, "NoQuorum").await, 1, "the loss is one Event");
     trial.judge().await;
 }
@@ -164,9 +167,9 @@ async fn everybody_alone(trial: &Trial, release: &Release) {
     assert!(partitions.iter().all(|partition| partition.dropped() > 0), "nothing was kept from arriving");
 }
 
-/// That one member has said, once and not too early, that there is no quorum, and nothing else. Who wants to say it at the same time
-/// is refused, and does not try again; the next Raft leader may say it too, until it has heard the others.
-fn assert_told_by_one(writes: &[Write], lost: Timestamp) {
+/// That the member with the lowest id has said, once and not too early, that there is no quorum, and nothing else. Who wants to say
+/// it at the same time is refused, and does not try again; the next Raft leader may say it too, until it has heard the others.
+fn assert_told_by_one(writes: &[Write], lost: Timestamp, first: &str) {
     let tried: Vec<_> = writes.iter().filter(|write| write.manager == "quorate-leaderless").collect();
     let members: BTreeSet<_> = tried.iter().map(|write| &write.pod).collect();
     assert_eq!(members.len(), tried.len(), "somebody says it again:{}", order(writes));
@@ -175,6 +178,7 @@ fn assert_told_by_one(writes: &[Write], lost: Timestamp) {
     let unheard = Duration::try_from(write.at.parse::<Timestamp>().unwrap().duration_since(lost)).unwrap();
     println!("the loss of the quorum was told by {}, {unheard:.1?} after it began", write.pod);
     assert!(unheard >= UNHEARD, "told {unheard:?} after it began");
+    assert_eq!(write.pod, first, "whoever has the lowest id tells:{}", order(writes));
     let status = &write.request["status"];
     let fields: Vec<_> = status.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["clusterId", "conditions", "observedLeadership"]);
