@@ -125,9 +125,9 @@ kube: kube-check image ## Break nodes, pods and the API server of a real Kuberne
 # Most tests wait most of the time, each for its turn with the nodes or for its API server: so there are more at a time than
 # processors.
 kube-nodes:
-	$(call IN_KUBERNETES,3) --skip api:: --skip abreast:: --skip release:: --skip faults::random
+	$(call IN_KUBERNETES,3) --skip api:: --skip abreast:: --skip release:: --skip faults::random $(if $(AWAY),--skip faults::outage)
 
-# At full effort the API server is away for ten minutes, in a cluster of its own.
+# At full effort the API server is away for ten minutes, in a cluster of its own (`make kube-faults`), and not for two among the others.
 AWAY := $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
 
 kube-long: kube-check image ## What make kube-faults and make kube-release do, in the time of the longer one
