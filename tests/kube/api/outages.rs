@@ -292,3 +292,19 @@ async fn members_that_all_start_while_the_api_server_is_away_serve_from_their_vo
     weather.cluster.wait_for("rcfg/before", "Ready", "True").await;
     weather.cluster.wait_for("qc/quorate", "Ready", "True").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_statuses_a_few_are_written_at_a_time_and_all_of_them_in_the_end() {
+    let weather = Weather::fine().await;
+    weather.proxy.set(Fault::Slow(Duration::from_millis(200), Some(Method::PATCH)));
+    let names: Vec<_> = (0..40).map(|number| format!("many-{number}")).collect();
+    for name in &names {
+        weather.cluster.apply_text(name, "one").await;
+    }
+    for name in &names {
+        weather.cluster.wait_for(&format!("rcfg/{name}"), "Replicated", "True").await;
+    }
+    let most = weather.proxy.most_at_a_time();
+    println!("at most {most} statuses were being written at a time");
+    assert!((2..=8).contains(&most), "{most} statuses were being written at a time");
+}

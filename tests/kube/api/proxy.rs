@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ struct Shared {
     fault: Mutex<Fault>,
     /// Cancelled when the fault changes: what is open then breaks.
     epoch: Mutex<CancellationToken>,
+    /// Statuses that are being written, and the most that there were at a time.
+    writing: AtomicUsize,
+    most: AtomicUsize,
     behind: String,
     http: reqwest::Client,
 }
@@ -67,6 +71,8 @@ impl Proxy {
         let shared = Arc::new(Shared {
             fault: Mutex::new(Fault::None),
             epoch: Mutex::default(),
+            writing: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
             behind,
             http: reqwest::Client::new(),
         });
@@ -88,6 +94,11 @@ impl Proxy {
     pub fn set(&self, fault: Fault) {
         *self.shared.fault.lock().unwrap() = fault;
         std::mem::take(&mut *self.shared.epoch.lock().unwrap()).cancel();
+    }
+
+    /// The most statuses that were being written at a time.
+    pub fn most_at_a_time(&self) -> usize {
+        self.shared.most.load(Ordering::SeqCst)
     }
 }
 
@@ -126,7 +137,26 @@ async fn connect(listener: TcpListener, inner: u16, shared: Arc<Shared>) {
     }
 }
 
+/// One status more is being written, as long as this is there: whoever asks may give up.
+struct Writing<'a>(&'a Shared);
+
+impl<'a> Writing<'a> {
+    fn counted(shared: &'a Shared) -> Self {
+        let now = shared.writing.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most.fetch_max(now, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writing.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let is_status = request.method() == Method::PATCH && request.uri().path().ends_with("/status");
+    let _writing = is_status.then(|| Writing::counted(&shared));
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
     match shared.fault() {
         Fault::Hangs => std::future::pending().await,

@@ -1,5 +1,6 @@
 //! The chart, installed with Helm as users do it, and what becomes of a cluster while its release comes, changes and goes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -95,6 +96,8 @@ async fn on_a_kubernetes_without_crds_helm_waits_for_three_members_and_its_notes
     let release = Release::running().await;
     println!("three members {:.1?} after `helm install`", began.elapsed());
     release.assert_whole(3).await;
+    let nodes: BTreeSet<_> = release.members().places().await.into_iter().map(|place| place.node).collect();
+    assert_eq!(nodes.len(), 3, "members are on the same node: {nodes:?}");
 
     let notes = release.helm(&["get", "notes", "quorate"]).await.unwrap();
     let commands: Vec<_> = notes.lines().filter_map(|line| line.strip_prefix("    ")).collect();
