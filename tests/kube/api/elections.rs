@@ -388,7 +388,8 @@ async fn while_the_api_server_is_away_elections_change_hands_and_then_everything
         (leader, slowest) = (next, slowest.max(began.elapsed()));
     }
     println!("without the API server the slowest of 9 transitions took {slowest:.1?}");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // Whoever waited for the API server would wait longer than that.
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}");
     assert_eq!(cluster.labelled().await, ["web-0"], "the label waits");
 
     proxy.set(Fault::None);

@@ -13,7 +13,7 @@ use crate::support::trio::{SIZE, wait_for};
 
 /// A write of an application is answered within this, whatever the API server does. That is far more than it takes, and far
 /// less than anything that waits for the API server.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(4);
 
 /// A cluster whose API server may be anything.
 pub struct Weather {
