@@ -10,6 +10,7 @@
 
 mod abreast;
 mod api;
+mod clients;
 mod command;
 mod direct;
 mod faults;

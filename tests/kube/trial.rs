@@ -3,36 +3,20 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::Client;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep};
 
+use crate::clients::Clients;
 use crate::members::{Agreement, Members, PATIENCE, SIZE, metric, name};
 use crate::nodes::Nodes;
-use crate::support::candidates::{Candidates, Contest};
-use crate::support::linearizability::{self, Verdict};
-use crate::support::revisions;
-use crate::support::watcher::Watcher;
-use crate::support::workload::{Retries, Workload};
 
 /// Writes that must be acknowledged before and after a fault. Those after one are those before the next.
 pub const WRITES: usize = 100;
-
-/// The longest that a client rests between two requests: the members share two processors with all of Kubernetes.
-const REST: Duration = Duration::from_millis(20);
-
-/// Elections that candidates campaign for while something breaks.
-pub const ELECTIONS: usize = 10;
-
-/// How long clients use the same keys: histories of one key stay short.
-const ROUND: Duration = Duration::from_secs(2);
 
 /// The longest that an election may be without a leader while Kubernetes does what somebody has asked it for.
 pub const GAP: Duration = Duration::from_secs(1);
 
 pub struct Trial {
-    workload: Workload,
-    candidates: Candidates,
-    watcher: Watcher,
+    clients: Clients,
     /// How many writes were acknowledged when the last fault was over.
     over: AtomicUsize,
     // Dropped after what has gone wrong with the nodes, and before they are free for the next test.
@@ -50,18 +34,9 @@ impl Trial {
     /// The same of members that are there already.
     pub async fn with(members: Members, nodes: Nodes) -> Self {
         members.whole().await;
-        let (dial, whole) = (Duration::from_secs(1), Duration::from_secs(5));
-        let http = Client::builder().connect_timeout(dial).timeout(whole).build().unwrap();
-        let contest = Contest {
-            namespace: members.namespace.name.clone(),
-            elections: ELECTIONS,
-            candidates: 2,
-            longest_reign: Duration::from_secs(8),
-        };
-        let candidates = Candidates::start(&candidates_http(), &members.urls(), &contest);
-        let workload = Workload::start(http, members.urls(), Retries::EveryOtherWriter, REST);
-        let watcher = Watcher::start(members.urls());
-        let trial = Self { workload, candidates, watcher, over: AtomicUsize::new(0), members, nodes };
+        let urls = members.urls();
+        let clients = Clients::start(&members.namespace.name, &urls, urls.clone());
+        let trial = Self { clients, over: AtomicUsize::new(0), members, nodes };
         trial.everything_is_led().await;
         trial
     }
@@ -71,19 +46,21 @@ impl Trial {
     pub async fn survives(&self, fault: &str, inject: impl AsyncFnOnce(&Agreement)) -> Duration {
         self.acknowledged_between().await;
         let before = self.members.whole().await;
-        let (acknowledged, attempts, began) = (self.workload.acknowledged(), self.workload.attempts(), Instant::now());
+        let (acknowledged, attempts, began) =
+            (self.clients.workload.acknowledged(), self.clients.workload.attempts(), Instant::now());
         let reigns = self.reigns();
-        let mut newest = self.workload.newest_acknowledged();
-        self.with_rounds(inject(&before)).await;
-        newest.extend(self.workload.newest_acknowledged());
-        let (injected, tried, done) = (began.elapsed(), self.workload.attempts(), self.workload.acknowledged());
+        let mut newest = self.clients.workload.newest_acknowledged();
+        self.clients.with_rounds(inject(&before)).await;
+        newest.extend(self.clients.workload.newest_acknowledged());
+        let (injected, tried, done) =
+            (began.elapsed(), self.clients.workload.attempts(), self.clients.workload.acknowledged());
         let after = self.members.whole().await;
         let whole = began.elapsed();
         self.is_over();
         self.acknowledged_between().await;
         self.everything_is_led().await;
-        let same = self.workload.read_back(&newest).await;
-        let gaps = self.candidates.longest_gaps_since(began);
+        let same = self.clients.workload.read_back(&newest).await;
+        let gaps = self.clients.candidates.longest_gaps_since(began);
         let gap = gaps.iter().copied().max().unwrap_or_default();
         println!(
             "{fault}: {acknowledged} writes acknowledged before; {} changes tried and {} writes acknowledged in {injected:.1?}, \
@@ -92,9 +69,9 @@ impl Trial {
              {} answers the write itself); Raft leader quorate-{} -> quorate-{}",
             tried - attempts,
             done - acknowledged,
-            self.workload.longest_pause_since(began),
+            self.clients.workload.longest_pause_since(began),
             self.reigns() - reigns,
-            self.workload.acknowledged() - done,
+            self.clients.workload.acknowledged() - done,
             newest.len(),
             newest.len() * SIZE,
             before.leader,
@@ -108,14 +85,14 @@ impl Trial {
 
     /// How many times anybody was granted an election.
     pub fn reigns(&self) -> usize {
-        self.candidates.reigns()
+        self.clients.candidates.reigns()
     }
 
     /// Waits until every election has a leader.
     async fn everything_is_led(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let vacant = self.candidates.vacant();
+            let vacant = self.clients.candidates.vacant();
             if vacant.is_empty() {
                 return;
             }
@@ -126,7 +103,7 @@ impl Trial {
 
     /// A fault is over.
     pub fn is_over(&self) {
-        self.over.store(self.workload.acknowledged(), Ordering::Relaxed);
+        self.over.store(self.clients.workload.acknowledged(), Ordering::Relaxed);
     }
 
     /// Waits until enough writes are acknowledged after the last fault and before the next.
@@ -136,66 +113,30 @@ impl Trial {
 
     /// Waits until so many more writes are acknowledged.
     pub async fn acknowledged_more(&self, writes: usize) {
-        self.acknowledged_in_all(self.workload.acknowledged() + writes).await;
+        self.acknowledged_in_all(self.clients.workload.acknowledged() + writes).await;
     }
 
     async fn acknowledged_in_all(&self, enough: usize) {
         let deadline = Instant::now() + PATIENCE;
-        self.with_rounds(async {
-            while self.workload.acknowledged() < enough {
-                let so_far = self.workload.acknowledged();
-                assert!(
-                    Instant::now() < deadline,
-                    "{so_far} writes are acknowledged within {PATIENCE:?}, not {enough}"
-                );
-                sleep(Duration::from_millis(50)).await;
-            }
-        })
-        .await;
+        self.clients
+            .with_rounds(async {
+                while self.clients.workload.acknowledged() < enough {
+                    let so_far = self.clients.workload.acknowledged();
+                    assert!(
+                        Instant::now() < deadline,
+                        "{so_far} writes are acknowledged within {PATIENCE:?}, not {enough}"
+                    );
+                    sleep(Duration::from_millis(50)).await;
+                }
+            })
+            .await;
     }
 
     /// Ends the work and holds everything that clients were told against the promises.
     pub async fn judge(self) {
-        let Self { candidates, workload, watcher, nodes: _nodes, members, over: _ } = self;
-        let reigns = candidates.judge().await;
-        workload.read_everything().await;
-        let (operations, notes) = workload.stop().await;
-        let story = watcher.stop().await;
-        let unknown = operations.iter().filter(|operation| operation.returned.is_none()).count();
-        println!(
-            "{} operations, {unknown} of unknown outcome; a watch told {} changes; {reigns} reigns in {ELECTIONS} elections, none \
-             beside another",
-            operations.len(),
-            story.len()
-        );
-        // Half of the writers try again with an idempotency key while there is doubt, for some seconds; a quorum may be away for longer.
-        println!(
-            "{} changes were given up in doubt, and may take effect until the end: {:#?}",
-            notes.given_up.len(),
-            notes.given_up
-        );
-        assert!(reigns >= ELECTIONS, "only {reigns} reigns");
-        assert!(notes.surprises.is_empty(), "no client should be told this: {:#?}", notes.surprises);
-        assert!(story.faults.is_empty(), "the watch is broken: {:#?}", story.faults);
-        let misses = story.misses(&operations);
-        assert!(misses.is_empty(), "{} acknowledged writes are not in the watch: {:#?}", misses.len(), misses.first());
-        assert_eq!(linearizability::check(&operations), Verdict::Linearizable);
-        revisions::check(&operations).unwrap();
+        let Self { clients, nodes: _nodes, members, over: _ } = self;
+        clients.judge().await;
         members_agree(&members).await;
-    }
-
-    /// Goes on with new keys again and again while something lasts.
-    async fn with_rounds(&self, lasting: impl Future<Output = ()>) {
-        let mut rounds = interval(ROUND);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tokio::pin!(lasting);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut lasting => return,
-                _ = rounds.tick() => self.workload.next_round(),
-            }
-        }
     }
 }
 
@@ -219,9 +160,4 @@ async fn members_agree(members: &Members) {
         assert!(Instant::now() < deadline, "applied index and digest of each member differ: {states:?}");
         sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// Whoever has to lead again soon gives up on an address behind which nobody is.
-pub fn candidates_http() -> Client {
-    Client::builder().connect_timeout(Duration::from_millis(300)).build().unwrap()
 }

@@ -9,7 +9,7 @@ use crate::coordinator::{Consistency, Coordinator, Read};
 use crate::machine::Machine;
 use crate::types::Leadership;
 
-/// A quorum that does not answer within this is none for now.
+/// A quorum that does not answer within this counts as none until it is asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The newest state, if no other leadership had begun after this was called: so a Raft leader that is cut off from the other

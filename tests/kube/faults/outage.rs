@@ -7,13 +7,14 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{pod_partition, succeeded};
+use crate::clients::ELECTIONS;
 use crate::kubectl::{get, kubectl};
 use crate::members::{Agreement, PATIENCE, Place, SIZE, name};
 use crate::nodes::Nodes;
 use crate::release::helm::Release;
 use crate::release::marked::Reign;
 use crate::support::effort::Effort;
-use crate::trial::{ELECTIONS, Trial, WRITES};
+use crate::trial::{Trial, WRITES};
 
 /// Once in so long, while it lasts, members are killed and cut off.
 const TURMOIL: Duration = Duration::from_secs(60);
