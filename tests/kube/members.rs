@@ -41,6 +41,7 @@ pub struct Place {
 pub struct Agreement {
     pub cluster: String,
     pub leader: usize,
+    pub term: u64,
     pub revision: u64,
 }
 
@@ -223,5 +224,5 @@ fn agreement(seen: &[Option<wire::Cluster>]) -> Option<Agreement> {
     });
     let leader = (0..SIZE).find(|member| Some(name(*member)) == first.leader)?;
     let revision = seen.iter().map(|cluster| cluster.revision).max()?;
-    same.then_some(Agreement { cluster: first.cluster_id.clone()?, leader, revision })
+    same.then_some(Agreement { cluster: first.cluster_id.clone()?, leader, term: first.term, revision })
 }

@@ -70,12 +70,13 @@ async fn lead(trial: &Trial, member: usize) {
 /// and no election is without a leader for long.
 async fn orderly(trial: &Trial, what: &str, replaced: usize, act: impl AsyncFnOnce(&Agreement)) {
     let sightings = Sightings::begin(&trial.members.namespace).await;
+    let term = trial.members.whole().await.term;
     let gap = trial.survives(what, act).await;
     let (least, pods) = sightings.end();
     assert_eq!(pods, SIZE + replaced, "so many pods there were");
     assert!(least >= SIZE - 1, "{what}: only {least} members were ready at a time");
     assert!(gap <= GAP, "{what}: an election was without a leader for {:?}", gap);
-    let changes = leader_changes(trial).await;
+    let changes = leader_changes(trial, term).await;
     assert!(!changes.is_empty(), "{what}: nobody tells that leadership was handed over");
     let is_known = |told: &&Vec<String>| told.iter().any(|change| change.contains(r#""cause":"Transfer""#));
     let lost: Vec<_> = changes.values().filter(|told| !is_known(told)).collect();
@@ -203,9 +204,9 @@ async fn paused(trial: &Trial, release: &Release) {
     release.status_when("not paused", |status| is_progressing(status, "AsDeclared", "3 of 3 voters")).await;
 }
 
-/// What the members that are there have seen of changes of the Raft leader, by term, but for the first one that each has heard of.
-/// Who was away meanwhile knows less of why than the others.
-async fn leader_changes(trial: &Trial) -> BTreeMap<u64, Vec<String>> {
+/// What the members that are there have seen of changes of the Raft leader since that term, by term, but for the first one that each
+/// has heard of. Who was away meanwhile knows less of why than the others.
+async fn leader_changes(trial: &Trial, since: u64) -> BTreeMap<u64, Vec<String>> {
     let mut changes = BTreeMap::<_, Vec<_>>::new();
     for member in 0..SIZE {
         let log = trial.members.namespace.logs(&name(member)).await;
@@ -215,7 +216,7 @@ async fn leader_changes(trial: &Trial) -> BTreeMap<u64, Vec<String>> {
             changes.entry(fields["term"].as_str().unwrap().parse().unwrap()).or_default().push(change);
         }
     }
-    changes
+    changes.split_off(&(since + 1))
 }
 
 /// Drains the node of a member until its pod has gone, and lets it take pods again. Meanwhile no other node can be drained.
