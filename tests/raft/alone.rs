@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use quorate::raft::founding::Stage;
 use quorate::raft::identity::IDENTITY_FILE;
 use quorate::raft::{MembershipPhase, Phase};
 use quorate::types::ClusterId;
@@ -129,7 +130,7 @@ async fn a_crash_after_the_id_is_recorded_waits_when_they_do_not_agree() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_power_may_fail_before_every_sync_and_rename_of_the_beginning() {
-    let mut ended = 0;
+    let (mut ended, mut seen) = (0, Vec::new());
     for steps in 0.. {
         let mut cluster = Cluster::new(&NAMES).await;
         let book = Book::of(&cluster.addresses);
@@ -141,13 +142,16 @@ async fn the_power_may_fail_before_every_sync_and_rename_of_the_beginning() {
                     status.membership == MembershipPhase::Settled || matches!(status.phase, Phase::Stopped(_))
                 })
                 .await;
+            volume.rest().await;
         }
         let before = started.then(|| cluster.raft("a").status().cluster.clone()).flatten();
+        let is_initialized = started && !cluster.raft("a").status().voters.is_empty();
         if started {
             cluster.crash("a");
         }
         let was_cut = volume.is_cut();
         drop(volume);
+        seen.push((cluster.identity("a").await.stage(), book.recorded().is_some(), is_initialized));
         cluster.try_start("a", book.beginning("a")).await.unwrap();
         serves(&cluster, &book).await;
         if book.recorded() != before {
@@ -159,6 +163,15 @@ async fn the_power_may_fail_before_every_sync_and_rename_of_the_beginning() {
         ended += 1;
     }
     assert!(ended >= 10, "only {ended} steps were seen");
+    seen.dedup();
+    let steps = [
+        (Stage::Empty, false, false),
+        (Stage::Assigned, false, false),
+        (Stage::Assigned, true, false),
+        (Stage::Assigned, true, true),
+        (Stage::Founded, true, true),
+    ];
+    assert_eq!(seen, steps, "prepared, recorded, initialized, done");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

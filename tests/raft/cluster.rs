@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use quorate::machine::Machine;
 use quorate::machine::command::{Action, Author, Command, KeyCondition};
+use quorate::raft::identity::Identity;
 use quorate::raft::transport::{TcpNetwork, tls::Layer};
 use quorate::raft::volume::{DiskVolume, Volume};
 use quorate::raft::{Beginning, Clock, Parts, Phase, RaftHandle, RaftStatus, SnapshotThresholds, StartError};
@@ -157,6 +158,11 @@ impl Cluster {
         let raft = RaftHandle::start(parts, &tasks).await?;
         let running = Running { raft, tasks, failures, registry };
         Ok(self.members.entry(text.to_owned()).or_insert(running))
+    }
+
+    /// Who a member is that does not run, as its volume says; with that it begins another life.
+    pub async fn identity(&self, text: &str) -> Identity {
+        Identity::load(&*self.volume(text).await, &name(text), &*self.clock).unwrap()
     }
 
     /// The member's directory, once the one that used it before has let go of it.

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use quorate::raft::volume::{DiskVolume, Space, Volume, VolumeReader, VolumeWriter};
 use quorate::tasks::Tasks;
 use redb::StorageBackend;
+use tokio::time::{Duration, sleep};
 
 /// Counts the syncs and renames down to the one before which everything fails.
 #[derive(Debug, Clone)]
@@ -25,7 +26,11 @@ impl Fuse {
     }
 
     fn is_blown(&self) -> bool {
-        self.0.load(Ordering::Acquire) < 0
+        self.left() < 0
+    }
+
+    fn left(&self) -> i64 {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -44,6 +49,19 @@ impl CutVolume {
     /// Whether the power has failed.
     pub fn is_cut(&self) -> bool {
         self.fuse.is_blown()
+    }
+
+    /// Waits until nothing has been made durable for a while.
+    pub async fn rest(&self) {
+        let mut before = None;
+        loop {
+            let left = self.fuse.left();
+            if before == Some(left) {
+                return;
+            }
+            before = Some(left);
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::audit::{Write, order, writes};
 use super::helm::Release;
 use crate::api::elected::LABEL;
 use crate::kubectl::get;
-use crate::members::{Agreement, PATIENCE, SIZE, name, others};
+use crate::members::{Agreement, PATIENCE, Place, SIZE, name, others};
 use crate::namespace::Namespace;
 use crate::nodes::{Nodes, Partition};
 use crate::support::effort::Effort;
@@ -97,21 +97,31 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
     };
     trial.survives("the Raft leader parted from its peers alone", cut_off).await;
 
-    let members = release.status().await["members"].take();
-    let first = members.as_array().unwrap().iter().min_by_key(|member| member["id"].as_i64()).expect("there are some");
-    let first = first["name"].as_str().expect("it has a name").to_owned();
-    let (told, mut lost) = (writes(&trial.nodes, &namespace.name).len(), None);
-    let parted = async |_: &Agreement| {
-        lost = Some(Timestamp::now());
-        everybody_alone(&trial, &release).await;
-    };
-    trial.survives("all parted from all", parted).await;
-    let is_available = |status: &Value| condition(status, "QuorumAvailable") == Some("True");
-    release.status_when("told to be well again", is_available).await;
-    let told = writes(&trial.nodes, &namespace.name).split_off(told);
-    assert_told_by_one(&told, lost.expect("they were parted"), &first);
-    assert_eq!(events(&release, "NoQuorum").await, 1, "the loss is one Event");
+    let turns = turns(&release).await;
+    // Who tells it, when those before it do not even reach the API server.
+    for teller in 0..Effort::from_environment().pick(1, 2) {
+        let (told, mut lost) = (writes(&trial.nodes, &namespace.name).len(), None);
+        let parted = async |_: &Agreement| {
+            lost = Some(Timestamp::now());
+            everybody_alone(&trial, &release, &turns[..teller]).await;
+        };
+        trial.survives(&format!("all parted from all, {teller} also from the API server"), parted).await;
+        let is_available = |status: &Value| condition(status, "QuorumAvailable") == Some("True");
+        release.status_when("told to be well again", is_available).await;
+        let told = writes(&trial.nodes, &namespace.name).split_off(told);
+        assert_told_by_one(&told, lost.expect("they were parted"), &name(turns[teller]));
+        assert_eq!(events(&release, "NoQuorum").await, teller + 1, "each loss is one Event");
+    }
     trial.judge().await;
+}
+
+/// The members in the order of their ids, in which they take their turns.
+async fn turns(release: &Release) -> Vec<usize> {
+    let members = release.status().await["members"].take();
+    let mut members: Vec<_> = members.as_array().unwrap().iter().collect();
+    members.sort_by_key(|member| member["id"].as_i64());
+    let place = |of: &Value| (0..SIZE).find(|member| of["name"] == name(*member)).expect("it is one of them");
+    members.into_iter().map(place).collect()
 }
 
 async fn observed(release: &Release) -> u64 {
@@ -148,10 +158,17 @@ fn assert_in_turn(writes: &[Write], leadership: u64, pod: &str) {
     assert_eq!(writes[next..].iter().filter(is_late).count(), 0, "the deposed one still writes:{order}");
 }
 
-/// Parts every member from every other until it is told that there is no quorum.
-async fn everybody_alone(trial: &Trial, release: &Release) {
+/// Parts every member from every other, and some from the API server, until it is told that there is no quorum.
+async fn everybody_alone(trial: &Trial, release: &Release, unseen: &[usize]) {
+    let part = |(member, place): (usize, &Place)| {
+        if unseen.contains(&member) {
+            trial.nodes.partition_node(place.node)
+        } else {
+            trial.nodes.partition_pods_on(place.node)
+        }
+    };
     let places = trial.members.places().await;
-    let partitions: Vec<Partition<'_>> = places.iter().map(|place| trial.nodes.partition_pods_on(place.node)).collect();
+    let partitions: Vec<Partition<'_>> = places.iter().enumerate().map(part).collect();
     assert_eq!(partitions.len(), SIZE);
     let is_lost = |status: &Value| {
         condition(status, "QuorumAvailable") == Some("False") && condition(status, "Ready") == Some("False")
@@ -159,7 +176,8 @@ async fn everybody_alone(trial: &Trial, release: &Release) {
     let status = release.status_when("told to be lost", is_lost).await;
     assert!(status["members"].as_array().is_some_and(|members| members.len() == SIZE), "{status:#}");
     // Whoever asks for what needs a quorum is told so, and does not wait for ever.
-    let url = format!("{}/v1/kv/lost?timeoutMs=2000", trial.members.urls()[0]);
+    let seen = (0..SIZE).find(|member| !unseen.contains(member)).expect("there is one");
+    let url = format!("{}/v1/kv/lost?timeoutMs=2000", trial.members.urls()[seen]);
     let asked = reqwest::Client::new().get(url).timeout(Duration::from_secs(5)).send().await.unwrap();
     assert!(matches!(asked.status().as_u16(), 503 | 504), "{asked:?}");
     // Everybody has had a turn then.
@@ -167,9 +185,9 @@ async fn everybody_alone(trial: &Trial, release: &Release) {
     assert!(partitions.iter().all(|partition| partition.dropped() > 0), "nothing was kept from arriving");
 }
 
-/// That the member with the lowest id has said, once and not too early, that there is no quorum, and nothing else. Who wants to say
+/// That the member whose turn it is has said, once and not too early, that there is no quorum, and nothing else. Who wants to say
 /// it at the same time is refused, and does not try again; the next Raft leader may say it too, until it has heard the others.
-fn assert_told_by_one(writes: &[Write], lost: Timestamp, first: &str) {
+fn assert_told_by_one(writes: &[Write], lost: Timestamp, teller: &str) {
     let tried: Vec<_> = writes.iter().filter(|write| write.manager == "quorate-leaderless").collect();
     let members: BTreeSet<_> = tried.iter().map(|write| &write.pod).collect();
     assert_eq!(members.len(), tried.len(), "somebody says it again:{}", order(writes));
@@ -178,7 +196,7 @@ fn assert_told_by_one(writes: &[Write], lost: Timestamp, first: &str) {
     let unheard = Duration::try_from(write.at.parse::<Timestamp>().unwrap().duration_since(lost)).unwrap();
     println!("the loss of the quorum was told by {}, {unheard:.1?} after it began", write.pod);
     assert!(unheard >= UNHEARD, "told {unheard:?} after it began");
-    assert_eq!(write.pod, first, "whoever has the lowest id tells:{}", order(writes));
+    assert_eq!(write.pod, teller, "whoever has the lowest id of those who can tells:{}", order(writes));
     let status = &write.request["status"];
     let fields: Vec<_> = status.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["clusterId", "conditions", "observedLeadership"]);
