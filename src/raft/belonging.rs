@@ -1,8 +1,8 @@
 //! Whether a member still belongs to its cluster.
 //!
 //! A member that was removed is not written to any more, so it hears nothing of it. It first gives its vote back (see
-//! `membership/`), so it does not campaign either. When no Raft leader is heard of it asks the others; whoever has applied the
-//! end of its record knows that it is gone. From then on it takes part in nothing: it neither votes, nor leads, nor answers
+//! `membership/`), so it does not campaign either. Whoever has applied the end of its record knows that it is gone: the Raft leader says
+//! so when the member brings it an application's call, and when no Raft leader is heard of it asks the others. From then on it takes part in nothing: it neither votes, nor leads, nor answers
 //! reads, and says so. It does not end, for there is nothing that another start could make better; until its name has a
 //! place again. Then it ends, and starts anew as a member-to-be.
 
@@ -10,8 +10,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::Unavailable;
 use super::member::{Member, Raft};
 use super::membership::has_place;
 use super::messages::{Reply, Request};
@@ -54,10 +55,27 @@ impl Member {
         }
     }
 
+    /// Whether this is something for an application, by way of a member that was removed: what comes of it would never be applied
+    /// there, and whoever waits for that would wait in vain.
+    pub(super) fn is_in_vain(&self, from: &Introduction, request: &Request) -> bool {
+        matches!(request, Request::Propose { .. } | Request::ReadIndex { .. })
+            && self.belonging(from) != Belonging::Member
+    }
+
+    /// Takes it from the Raft leader that this member was removed.
+    pub(super) fn heeds(&self, cause: &Unavailable) {
+        if *cause == Unavailable::Removed {
+            self.removed.send_replace(true);
+        }
+    }
+
     /// Waits until another member says that this one is not in its cluster any more.
     async fn is_removed(&self) -> Belonging {
+        let mut removed = self.removed.subscribe();
         loop {
-            sleep(ASK_EVERY).await;
+            if timeout(ASK_EVERY, removed.wait_for(|removed| *removed)).await.is_ok() {
+                return Belonging::Removed;
+            }
             // Whether one that has just started belongs to it is found out otherwise (see `standing.rs`).
             let was_led = self.guard.is_open() && self.metrics.last_heard().is_some();
             let hears_a_leader = self.status.borrow().role == RaftRole::Leader || self.metrics.heard_within(SILENCE);
@@ -96,6 +114,7 @@ impl Member {
             ended = work => return ended,
             belonging = self.is_removed() => belonging,
         };
+        self.removed.send_replace(true);
         raft.runtime_config().elect(false);
         self.raft.send_replace(None);
         let resting = raft.clone();

@@ -42,6 +42,10 @@ pub(super) fn with_leader(member: &Arc<Member>) -> Round {
         // A question does no harm when it is asked twice, so it goes to another leader as soon as there is one.
         match member.ask_leader(&leader, &request, Duration::ZERO, Instant::now() + ROUND_TIME).await {
             Ok(Reply::ReadIndex { index, ending }) => Ok(Fresh { index, ending }),
+            Ok(Reply::NotDone(cause @ Unavailable::Removed)) => {
+                member.heeds(&cause);
+                Err(cause)
+            }
             // What the Raft leader cannot do now, another may do next.
             Ok(Reply::NotDone(_)) | Err(_) => Err(Unavailable::NoRaftLeader),
             Ok(other) => Err(Unavailable::Failed(format!("{} answered {other}", leader.name()))),

@@ -128,6 +128,7 @@ impl RaftHandle {
                 Err(
                     cause @ (Unavailable::Overloaded
                     | Unavailable::Stopping
+                    | Unavailable::Removed
                     | Unavailable::NoRoom { .. }
                     | Unavailable::Failed(_)),
                 ) => {

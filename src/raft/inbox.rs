@@ -148,6 +148,7 @@ impl Member {
                     return Reply::NotDone(Unavailable::Waiting("it does not take part yet".to_owned()));
                 }
                 match self.running() {
+                    Ok(_) if self.is_in_vain(from, &request) => Reply::NotDone(Unavailable::Removed),
                     Ok(_) if matches!(request, Request::Belonging) => Reply::Belonging(self.belonging(from)),
                     Ok(raft) => self.answer_member(&raft, request).await,
                     Err(cause) => Reply::NotDone(cause),

@@ -81,6 +81,8 @@ pub(super) struct Member {
     pub(super) room: Room,
     /// Why this member must not go on, once somebody has found out.
     pub(super) failing: watch::Sender<Option<String>>,
+    /// Whether this member is known to be in its cluster no more.
+    pub(super) removed: watch::Sender<bool>,
     /// Set when the member was asked to stop, so that the end of its Raft is no failure.
     pub(super) stopping: AtomicBool,
     /// Set before: the member is about to stop, and does not want to lead any more.
@@ -104,6 +106,7 @@ impl Member {
         let raft = self.raft.borrow().clone();
         raft.ok_or_else(|| match &self.status.borrow().phase {
             _ if self.is_stopping() => Unavailable::Stopping,
+            _ if *self.removed.borrow() => Unavailable::Removed,
             Phase::Waiting(text) | Phase::Refused(text) => Unavailable::Waiting(text.clone()),
             Phase::Running => Unavailable::Stopping,
             Phase::Stopped(text) => Unavailable::Failed(text.clone()),
@@ -242,13 +245,17 @@ impl Member {
         }
     }
 
-    /// Waits until this member has applied `index`, or the deadline has passed.
+    /// Waits until this member has applied `index`, or the deadline has passed, or it is known that nothing more comes.
     pub(super) async fn applied(&self, index: LogIndex, deadline: Instant) -> Result<Arc<Machine>, Unavailable> {
-        let mut changes = self.state.subscribe();
-        match timeout_at(deadline, changes.wait_for(|state| state.applied() >= Some(index))).await {
-            Ok(Ok(state)) => Ok(state.clone()),
-            Ok(Err(_)) => Err(Unavailable::Stopping),
-            Err(_) => Err(Unavailable::Timeout),
+        let (mut changes, mut removed) = (self.state.subscribe(), self.removed.subscribe());
+        tokio::select! {
+            biased;
+            applied = timeout_at(deadline, changes.wait_for(|state| state.applied() >= Some(index))) => match applied {
+                Ok(Ok(state)) => Ok(state.clone()),
+                Ok(Err(_)) => Err(Unavailable::Stopping),
+                Err(_) => Err(Unavailable::Timeout),
+            },
+            _ = removed.wait_for(|removed| *removed) => Err(Unavailable::Removed),
         }
     }
 }

@@ -110,6 +110,8 @@ pub enum Unavailable {
     Overloaded,
     #[error("this member is stopping")]
     Stopping,
+    #[error("this member was removed from its cluster: ask another one")]
+    Removed,
     #[error(
         "there is no room for more: {free} of {total} bytes are free on the volume of the Raft leader; make the volumes \
          larger; deletes, sessions, elections and locks go on"

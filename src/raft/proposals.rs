@@ -180,7 +180,10 @@ impl Member {
         let request = Request::Propose { command: proposal.0.clone(), patience: patience(deadline), alive };
         match self.ask_leader(leader, &request, GRACE, deadline).await {
             Ok(Reply::Proposed { index, answer }) => Ok(Committed { answer, index }),
-            Ok(Reply::NotDone(cause)) => Err(ProposeError::NotApplied(cause)),
+            Ok(Reply::NotDone(cause)) => {
+                self.heeds(&cause);
+                Err(ProposeError::NotApplied(cause))
+            }
             Ok(Reply::Unknown(cause)) => Err(ProposeError::Unknown(cause)),
             Ok(Reply::Refused(text)) => Err(ProposeError::NotApplied(Unavailable::Failed(text))),
             Ok(other) => {
@@ -240,6 +243,7 @@ fn worth_another_try(cause: &Unavailable) -> bool {
         Unavailable::Timeout
         | Unavailable::Overloaded
         | Unavailable::Stopping
+        | Unavailable::Removed
         | Unavailable::NoRoom { .. }
         | Unavailable::Failed(_) => false,
     }

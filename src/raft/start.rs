@@ -147,6 +147,7 @@ impl RaftHandle {
             metrics,
             room: Room::register(&parts.registry)?,
             failing: watch::Sender::new(None),
+            removed: watch::Sender::new(false),
             stopping: AtomicBool::new(false),
             standing_back: AtomicBool::new(false),
             fitness: watch::Sender::default(),

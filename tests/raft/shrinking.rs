@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use quorate::machine::command::{Action, Author, Care, ClusterSize, Command, Steering};
-use quorate::raft::{MembershipPhase, Phase, RaftHandle, RaftStatus};
+use quorate::raft::{MembershipPhase, Phase, ProposeError, RaftHandle, RaftStatus, Unavailable};
 use quorate::types::{Key, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -116,6 +118,23 @@ impl Written {
         self.cluster.waits(name, "was removed from its cluster and takes part in nothing any more").await;
     }
 
+    /// Applications' calls go on coming to a member that is being removed: each comes to an end, and soon it says why.
+    async fn turns_calls_away(&self, member: &str) {
+        let (raft, removed) = (self.cluster.raft(member), Unavailable::Removed);
+        let ended = async {
+            let mut calls = FuturesUnordered::new();
+            loop {
+                calls.push(raft.propose(put("late", "x"), soon()));
+                let ended = timeout(Duration::from_millis(50), calls.next()).await;
+                if ended == Ok(Some(Err(ProposeError::NotApplied(removed.clone())))) {
+                    return calls.count().await;
+                }
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("nobody waits until its deadline");
+        assert_eq!(raft.read(soon()).await.unwrap_err(), removed);
+    }
+
     /// Waits until a member that has just started ends because it was removed, and starts it again, as another one.
     async fn sets_its_volume_aside(&mut self, name: &str) {
         let was_removed = |why: &str| why.contains("was removed from cluster");
@@ -164,6 +183,7 @@ async fn a_cluster_goes_from_one_to_five_and_back_to_one_while_it_is_written_to(
     // The one that is to go first leads.
     written.transfer("q-4").await;
     written.resize(3, 0).await;
+    written.turns_calls_away("q-4").await;
     written.becomes(&FIVE[..3], &[]).await;
     for name in ["q-4", "q-3"] {
         written.is_removed(name).await;

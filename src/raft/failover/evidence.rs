@@ -58,7 +58,9 @@ impl Evidence {
 fn own_word(reply: Option<Reply>) -> Sight {
     match reply {
         Some(Reply::Account(account)) => account.sight,
-        Some(Reply::NotDone(Unavailable::Waiting(_) | Unavailable::Stopping | Unavailable::Failed(_))) => Sight::Dead,
+        Some(Reply::NotDone(
+            Unavailable::Waiting(_) | Unavailable::Stopping | Unavailable::Removed | Unavailable::Failed(_),
+        )) => Sight::Dead,
         Some(_) | None => Sight::Alive,
     }
 }

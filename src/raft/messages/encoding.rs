@@ -289,6 +289,7 @@ impl Encode for Unavailable {
             Self::Stopping => (6, None),
             Self::Failed(text) => (7, Some(text)),
             Self::NoRoom { .. } => (8, None),
+            Self::Removed => (9, None),
         };
         writer.number(1, kind);
         if let Some(text) = text {
@@ -310,6 +311,7 @@ impl Decode for Unavailable {
             6 => Self::Stopping,
             7 => Self::Failed(text),
             8 => Self::NoRoom { free: required(free, "free")?, total: required(total, "total")? },
+            9 => Self::Removed,
             other => return Err(DecodeError::unknown("cause", other)),
         })
     }

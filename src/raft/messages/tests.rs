@@ -211,6 +211,7 @@ fn replies() -> Vec<Reply> {
         Unavailable::Stopping,
         Unavailable::Failed("why".to_owned()),
         Unavailable::NoRoom { free: 1, total: 20 },
+        Unavailable::Removed,
     ];
     replies.extend(causes.clone().map(Reply::NotDone));
     replies.extend(causes.map(Reply::Unknown));
