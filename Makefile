@@ -115,7 +115,7 @@ kube-check:
 	@$(if $(QUORATE_TEST_KUBECONFIG),,$(CLUSTER) check $(NAME))
 
 # What is less at short effort than at full.
-LESS := fewer faults of each kind, fewer changes whose times are taken, a shorter outage, all values of the chart in one upgrade
+LESS := fewer faults of each kind, no clusters side by side, fewer changes whose times are taken, a shorter outage, all values of the chart in one upgrade
 
 # Two clusters side by side: one waits for its API server most of the time.
 kube: kube-check image ## Break nodes, pods and the API server of a real Kubernetes under members in pods
@@ -125,7 +125,7 @@ kube: kube-check image ## Break nodes, pods and the API server of a real Kuberne
 # Most tests wait most of the time, each for its turn with the nodes or for its API server: so there are more at a time than
 # processors.
 kube-nodes:
-	$(call IN_KUBERNETES,3) --skip api:: --skip abreast:: --skip release:: --skip faults::random $(if $(AWAY),--skip faults::outage)
+	$(call IN_KUBERNETES,3) --test-threads=8 --skip api:: --skip abreast:: --skip release:: --skip faults::random $(if $(AWAY),--skip faults::outage)
 
 # At full effort the API server is away for ten minutes, in a cluster of its own (`make kube-faults`), and not for two among the others.
 AWAY := $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
@@ -155,7 +155,7 @@ kube-chart:
 # Dozens of clusters run on this machine there: with members that are not optimised, it would be twice as much work.
 kube-api: export QUORATE_TEST_PROGRAM = $(CURDIR)/target/release/quorate
 kube-api: kube-check build ## Run the tests that need only the API server, without nodes, and those of clusters themselves
-	$(call IN_KUBERNETES,0) --test-threads=5 api:: abreast::
+	$(call IN_KUBERNETES,0) --test-threads=5 api:: abreast:: $(if $(filter full,$(QUORATE_TEST_EFFORT)),,--skip abreast::clusters)
 
 kube-up: PROGRAMS := $(FOR_CLUSTERS)
 kube-up: kube-check tools image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)

@@ -25,9 +25,10 @@ async fn pods_that_are_deleted_partitions_and_a_power_cut_around_the_raft_leader
     let trial = Trial::begin().await;
     pods_are_deleted(&trial).await;
     trial.survives("the Raft leader parted", async |before| parted(&trial, before.leader, pod_partition).await).await;
-    trial
-        .survives("the Raft leader's node parted", async |before| parted(&trial, before.leader, node_partition).await)
-        .await;
+    if Effort::from_environment().pick(false, true) {
+        let part = async |before: &Agreement| parted(&trial, before.leader, node_partition).await;
+        trial.survives("the Raft leader's node parted", part).await;
+    }
     let lose_power = async |before: &Agreement| {
         let node = trial.members.places().await[before.leader].node;
         let cut = trial.nodes.cut_power(node);
@@ -104,6 +105,9 @@ async fn a_member_whose_volume_is_full_stops_and_comes_back_when_there_is_room()
     assert!(after.revision > before.revision);
 }
 
+/// More than a full volume can take in any case, and less than it has room for later.
+const BIG_WRITES: usize = 40;
+
 /// Fills the log until the kubelet has to start a member's container again.
 async fn write_until_it_restarts(members: &Members, full: usize) {
     let before = members.places().await[full].restarts;
@@ -113,10 +117,12 @@ async fn write_until_it_restarts(members: &Members, full: usize) {
     let mut number = 0;
     while members.place(full).await.is_none_or(|place| place.restarts == before) {
         assert!(Instant::now() < deadline, "{} does not stop although its volume is full", name(full));
-        let url = format!("{}/v1/kv/big{}", urls[others(full)[number % 2]], number % 8);
-        // Whether it was done does not matter here.
-        drop(http.put(url).body(vec![b'.'; 200_000]).send().await);
-        number += 1;
+        if number < BIG_WRITES {
+            let url = format!("{}/v1/kv/big{}", urls[others(full)[number % 2]], number % 8);
+            // Whether it was done does not matter here.
+            drop(http.put(url).body(vec![b'.'; 200_000]).send().await);
+            number += 1;
+        }
     }
     println!("{} was started again after {number} writes into a full volume", name(full));
 }

@@ -28,11 +28,14 @@ mod support;
 mod trial;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::time::{Duration, sleep};
 
 /// Whoever breaks nodes is alone with them, and whoever needs them as they are is beside others who do.
 static NODES: RwLock<()> = RwLock::const_new(());
 
 async fn alone() -> RwLockWriteGuard<'static, ()> {
+    // Those who can be beside others come first, and share a turn.
+    sleep(Duration::from_millis(100)).await;
     NODES.write().await
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::beside_others;
 use crate::namespace::Namespace;
+use crate::support::trio::wait_for;
 
 /// Three restricted pods that wait, one on each node if they can, and tell their names on a port. It is none of the members': after a
 /// power cut one may get an address at which somebody still looks for a member.
@@ -41,7 +42,9 @@ async fn restricted_pods_run_on_every_node_and_tell_what_they_do() {
     let nodes: BTreeSet<_> =
         pods["items"].as_array().unwrap().iter().map(|pod| pod["spec"]["nodeName"].as_str()).collect();
     assert_eq!(nodes.len(), 3, "they are on {nodes:?}");
-    assert_eq!(namespace.logs("waiting-0").await, "waiting");
+    // It is ready before the kubelet has read what it said.
+    let told = async || (namespace.logs("waiting-0").await == "waiting").then_some(());
+    wait_for("its log is not there", told).await;
 }
 
 #[tokio::test]

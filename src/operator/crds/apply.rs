@@ -84,6 +84,11 @@ pub async fn apply(manager: &str, patience: Duration) -> Result<Vec<Applied>, Ap
     Ok(applied)
 }
 
+/// Whether they define the same. The API server may have written another status meanwhile.
+fn is_same(before: &CustomResourceDefinition, after: &CustomResourceDefinition) -> bool {
+    before.spec == after.spec && before.labels() == after.labels() && before.annotations() == after.annotations()
+}
+
 /// How long all of it may take.
 struct Until {
     patience: Duration,
@@ -106,7 +111,7 @@ impl Until {
         let after = self.retry("create or patch", &name, async || api.patch(&name, &params, &patch).await).await?;
         let change = match before {
             None => Change::Created,
-            Some(before) if before.resource_version() == after.resource_version() => Change::Unchanged,
+            Some(before) if is_same(&before, &after) => Change::Unchanged,
             Some(_) => Change::Changed,
         };
         Ok(Applied { name, change })

@@ -127,8 +127,9 @@ END
 if [ "$what" = api ]; then
     api_server
     # What has asked for it in vain asks less and less often, so that for half a minute more nobody would see what has happened. Where
-    # there are several of each, such controllers end for want of a Lease and are started again, and another DNS server answers.
-    pkill -KILL -x 'kube-controller|kube-scheduler|coredns' || true
+    # there are several of each, such controllers end for want of a Lease and are started again, and another DNS server answers. The
+    # containers of a kubelet go on without it.
+    pkill -KILL -x 'kube-controller|kube-scheduler|coredns|kubelet' || true
     exit
 fi
 mkdir -p "$pki" "$conf"

@@ -116,7 +116,7 @@ syncFrequency: 2s
 crashLoopBackOff: {maxContainerRestartPeriod: 1s}
 serializeImagePulls: false
 END
-    background "node$node-kubelet" kubelet --config="$disk/kubelet.yaml" --kubeconfig="$dir/conf/node$node" \
+    background_for_good "node$node-kubelet" kubelet --config="$disk/kubelet.yaml" --kubeconfig="$dir/conf/node$node" \
         --hostname-override="node$node" --node-ip="$address" --root-dir="$disk/kubelet" --cert-dir="$disk/kubelet-pki" \
         --node-labels="topology.kubernetes.io/zone=zone$node"
 }
