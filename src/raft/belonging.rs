@@ -55,18 +55,25 @@ impl Member {
         }
     }
 
-    /// Whether this is something for an application, by way of a member that was removed: what comes of it would never be applied
-    /// there, and whoever waits for that would wait in vain.
+    /// Whether this is for the Raft leader, which this member is, by way of one that was removed: what comes of it would never be
+    /// applied there, and whoever waits for that would wait in vain.
     pub(super) fn is_in_vain(&self, from: &Introduction, request: &Request) -> bool {
         matches!(request, Request::Propose { .. } | Request::ReadIndex { .. })
+            && self.kept_leadership().is_some()
             && self.belonging(from) != Belonging::Member
     }
 
     /// Takes it from the Raft leader that this member was removed.
     pub(super) fn heeds(&self, cause: &Unavailable) {
-        if *cause == Unavailable::Removed {
+        if *cause == Unavailable::Removed && self.was_led() {
             self.removed.send_replace(true);
         }
+    }
+
+    /// Whether this member has taken part. If one that has just started belongs to its cluster is found out otherwise (see
+    /// `standing.rs`).
+    fn was_led(&self) -> bool {
+        self.guard.is_open() && self.metrics.last_heard().is_some()
     }
 
     /// Waits until another member says that this one is not in its cluster any more.
@@ -76,10 +83,8 @@ impl Member {
             if timeout(ASK_EVERY, removed.wait_for(|removed| *removed)).await.is_ok() {
                 return Belonging::Removed;
             }
-            // Whether one that has just started belongs to it is found out otherwise (see `standing.rs`).
-            let was_led = self.guard.is_open() && self.metrics.last_heard().is_some();
             let hears_a_leader = self.status.borrow().role == RaftRole::Leader || self.metrics.heard_within(SILENCE);
-            if was_led
+            if self.was_led()
                 && !hears_a_leader
                 && let Some(removed) = self.ask_whether_removed().await
             {

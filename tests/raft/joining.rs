@@ -155,7 +155,7 @@ async fn without_a_quorum_nobody_is_let_in_and_nobody_founds() {
     }
     for text in ["a", "b"] {
         cluster.start(text).await;
-        cluster.waits(text, "has not let it in yet (c: there is no Raft leader)").await;
+        cluster.waits(text, "has not let it in yet (c: ").await;
     }
     sleep(Duration::from_secs(2)).await;
     for text in ["a", "b"] {
