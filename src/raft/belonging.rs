@@ -1,10 +1,11 @@
 //! Whether a member still belongs to its cluster.
 //!
 //! A member that was removed is not written to any more, so it hears nothing of it. It first gives its vote back (see
-//! `membership/`), so it does not campaign either. Whoever has applied the end of its record knows that it is gone: the Raft leader says
-//! so when the member brings it an application's call, and when no Raft leader is heard of it asks the others. From then on it takes part in nothing: it neither votes, nor leads, nor answers
-//! reads, and says so. It does not end, for there is nothing that another start could make better; until its name has a
-//! place again. Then it ends, and starts anew as a member-to-be.
+//! `membership/`), so it does not campaign either. Whoever has applied the end of its record knows that it is gone: the Raft
+//! leader says so when the member brings it an application's call, and when no Raft leader is heard of it asks the others. From
+//! then on it takes part in nothing: it neither votes, nor leads, nor answers reads, and says so. It does not end, for there is
+//! nothing that another start could make better; until its name has a place again. Then it ends, and starts anew as a
+//! member-to-be.
 
 use std::convert::Infallible;
 use std::time::Duration;

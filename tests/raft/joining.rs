@@ -155,6 +155,7 @@ async fn without_a_quorum_nobody_is_let_in_and_nobody_founds() {
     }
     for text in ["a", "b"] {
         cluster.start(text).await;
+        // Without a quorum, c leads nobody, or knows of nobody who leads.
         cluster.waits(text, "has not let it in yet (c: ").await;
     }
     sleep(Duration::from_secs(2)).await;

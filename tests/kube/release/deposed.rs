@@ -97,22 +97,27 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
     };
     trial.survives("the Raft leader parted from its peers alone", cut_off).await;
 
-    let turns = turns(&release).await;
+    a_lost_quorum_is_told(&trial, &release).await;
+    trial.judge().await;
+}
+
+/// Parts everybody from everybody, and sees that one of them tells it, whose turn it is.
+async fn a_lost_quorum_is_told(trial: &Trial, release: &Release) {
+    let turns = turns(release).await;
     // Who tells it, when those before it do not even reach the API server.
     for teller in 0..Effort::from_environment().pick(1, 2) {
-        let (told, mut lost) = (writes(&trial.nodes, &namespace.name).len(), None);
+        let (told, mut lost) = (writes(&trial.nodes, &release.namespace.name).len(), None);
         let parted = async |_: &Agreement| {
             lost = Some(Timestamp::now());
-            everybody_alone(&trial, &release, &turns[..teller]).await;
+            everybody_alone(trial, release, &turns[..teller]).await;
         };
         trial.survives(&format!("all parted from all, {teller} also from the API server"), parted).await;
         let is_available = |status: &Value| condition(status, "QuorumAvailable") == Some("True");
         release.status_when("told to be well again", is_available).await;
-        let told = writes(&trial.nodes, &namespace.name).split_off(told);
+        let told = writes(&trial.nodes, &release.namespace.name).split_off(told);
         assert_told_by_one(&told, lost.expect("they were parted"), &name(turns[teller]));
-        assert_eq!(events(&release, "NoQuorum").await, teller + 1, "each loss is one Event");
+        assert_eq!(events(release, "NoQuorum").await, teller + 1, "each loss is one Event");
     }
-    trial.judge().await;
 }
 
 /// The members in the order of their ids, in which they take their turns.
