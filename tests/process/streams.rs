@@ -15,7 +15,7 @@ use crate::alone;
 use crate::trio::{PATIENCE, Trio, wait_for};
 
 /// What a machine that is busy with other tests adds to what is promised.
-const BUSY: Duration = Duration::from_millis(800);
+const BUSY: Duration = Duration::from_secs(2);
 
 /// The bound of clock drift for a TTL, and the time in which a new session may go unnoticed, are well below a tenth of it.
 const PATIENT: f64 = 1.1;

@@ -69,6 +69,16 @@ pub fn soon() -> Instant {
     Instant::now() + PATIENCE
 }
 
+/// Waits until `look` says yes.
+pub async fn wait_for(what: &str, mut look: impl FnMut() -> bool) {
+    let seen = async {
+        while !look() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("this never happens: {what}"));
+}
+
 pub fn put(key: &str, value: &str) -> Command {
     let (key, value) = (Key::new(key).unwrap(), value.to_owned().into());
     let action = Action::PutKey { key, value, session: None, only_if: KeyCondition::Always };

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use quorate::settings::{FastFailover, Timing};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
-use crate::cluster::{Cluster, PATIENCE, name, put, soon, value};
+use crate::cluster::{Cluster, name, put, soon, value, wait_for};
 use crate::proxy::Proxy;
 
 /// So long that an election after it is not taken for a fail-over, and short enough for a first election that fails.
@@ -29,16 +29,6 @@ async fn founded(names: &[&str], timing: Timing) -> Cluster {
     }
     cluster.leader().await;
     cluster
-}
-
-/// Waits until `look` says yes.
-async fn wait_for(what: &str, mut look: impl FnMut() -> bool) {
-    let seen = async {
-        while !look() {
-            sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("this never happens: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
