@@ -2,12 +2,13 @@
 //!
 //! A read at revision N takes what the key was before its first change after N; without such a change, what it is now.
 //! The window is bounded by revisions and by bytes, so that it moves by the commands alone and is the same everywhere.
+//!
+//! Changes stand in the order of their revisions: each write adds one at the end and most drop one at the beginning, which costs
+//! a write little. A read of the past looks through the changes since then, of which there are no more than the window holds.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use thiserror::Error;
 
 use super::codec::{decode_key_record, encode_key_record};
@@ -25,15 +26,15 @@ pub enum OutsideHistory {
     Future { asked: Revision, present: Revision },
 }
 
-/// What one key was before one revision changed it.
+/// What each revision changed a key from.
 pub(super) struct UndoRows;
 
 impl Schema for UndoRows {
-    type Key = (Arc<str>, Revision);
+    type Key = (Revision, Arc<str>);
     type Value = Option<KeyRecord>;
     const NUMBER: u32 = 4;
 
-    fn encode((key, revision): &Self::Key, before: &Self::Value, writer: &mut Writer) {
+    fn encode((revision, key): &Self::Key, before: &Self::Value, writer: &mut Writer) {
         writer.text(1, key);
         writer.number(2, revision.get());
         if let Some(record) = before {
@@ -45,49 +46,48 @@ impl Schema for UndoRows {
         fields!(reader => 1 key: parse, 2 revision: number, 3 before: bytes);
         let key: Key = required(key, "key")?;
         let before = before.map(|bytes| decode_key_record(Reader::new(bytes))).transpose()?;
-        Ok(((key.shared(), Revision::new(required(revision, "revision")?)), before))
+        Ok(((Revision::new(required(revision, "revision")?), key.shared()), before))
     }
 }
 
-/// The undo table and its index by revision.
+/// The undo table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     undo: Table<UndoRows>,
-    /// Which keys each revision changed; derived from the table.
-    changed: OrdMap<Revision, Arc<Vec<Arc<str>>>>,
+    /// How many revisions have changed the keys in the table; derived from it.
+    revisions: usize,
     /// The oldest revision that can still be read.
     oldest: Revision,
 }
 
 impl History {
-    /// Remembers what `key` was before `revision` changed it.
+    /// Remembers what `key` was before `revision`, the newest, changed it.
     pub(super) fn record(&mut self, key: &Key, revision: Revision, before: Option<KeyRecord>) {
-        self.undo.insert((key.shared(), revision), before);
-        self.index(revision, key.shared());
+        let last = self.undo.last().map(|((revision, _), _)| *revision);
+        self.revisions += usize::from(last != Some(revision));
+        self.undo.insert((revision, key.shared()), before);
     }
 
-    fn index(&mut self, revision: Revision, key: Arc<str>) {
-        Arc::make_mut(self.changed.entry(revision).or_default()).push(key);
+    fn first(&self) -> Option<Revision> {
+        self.undo.first().map(|((revision, _), _)| *revision)
     }
 
     /// Drops what only reads before `through` need.
     pub(super) fn compact(&mut self, through: Revision) {
-        while let Some((revision, keys)) = self.changed.get_min().filter(|(revision, _)| *revision <= through).cloned()
-        {
-            for key in keys.iter() {
-                self.undo.remove(&(Arc::clone(key), revision));
+        while let Some(first) = self.first().filter(|first| *first <= through) {
+            while self.first() == Some(first) {
+                self.undo.remove_first();
             }
-            self.changed.remove(&revision);
+            self.revisions -= 1;
         }
         self.oldest = self.oldest.max(through);
     }
 
     /// Drops the oldest changes until at most `revisions` and `bytes` are kept.
     pub(super) fn trim(&mut self, revisions: usize, bytes: u64) {
-        while self.changed.len() > revisions || self.undo.bytes() > bytes {
-            let Some((oldest, _)) = self.changed.get_min() else { return };
-            let through = *oldest;
-            self.compact(through);
+        while self.revisions > revisions || self.undo.bytes() > bytes {
+            let Some(oldest) = self.first() else { return };
+            self.compact(oldest);
         }
     }
 
@@ -110,13 +110,17 @@ impl History {
         }
     }
 
-    /// What `key` was at `revision`, when it has changed since; `None` when it has not.
-    pub(super) fn before(&self, key: &str, revision: Revision) -> Option<&Option<KeyRecord>> {
-        let after = (Bound::Excluded((key.into(), revision)), Bound::Included((key.into(), Revision::new(u64::MAX))));
-        self.undo.range(after).next().map(|(_, before)| before)
+    /// What was changed after `revision`, in order.
+    fn since(&self, revision: Revision) -> impl Iterator<Item = (&str, &Option<KeyRecord>)> {
+        self.undo.range((revision.next(), "".into())..).map(|((_, key), before)| (&**key, before))
     }
 
-    /// For each key from `first` on, while `inside` holds, that changed after `revision`: what it was then.
+    /// What `key` was at `revision`, when it has changed since; `None` when it has not.
+    pub(super) fn before(&self, key: &str, revision: Revision) -> Option<&Option<KeyRecord>> {
+        self.since(revision).find(|(changed, _)| *changed == key).map(|(_, before)| before)
+    }
+
+    /// For each key from `first` on that is `inside` and changed after `revision`: what it was then.
     pub(super) fn range_before(
         &self,
         first: &str,
@@ -124,13 +128,8 @@ impl History {
         revision: Revision,
     ) -> BTreeMap<&str, &Option<KeyRecord>> {
         let mut found = BTreeMap::new();
-        for ((key, changed), before) in self.undo.range((first.into(), Revision::ZERO)..) {
-            if !inside(key) {
-                break;
-            }
-            if *changed > revision {
-                found.entry(&**key).or_insert(before);
-            }
+        for (key, before) in self.since(revision).filter(|(key, _)| *key >= first && inside(key)) {
+            found.entry(key).or_insert(before);
         }
         found
     }
@@ -143,16 +142,16 @@ impl History {
     /// Makes what is derived, once every row of a snapshot is back.
     pub(super) fn finish_loading(&mut self, oldest: Revision) {
         self.oldest = oldest;
-        let rows: Vec<_> = self.undo.iter().map(|((key, revision), _)| (key.clone(), *revision)).collect();
-        for (key, revision) in rows {
-            self.index(revision, key);
-        }
+        self.revisions = self.count_revisions();
     }
 
-    /// Whether the index says the same as the table, and nothing is older than the window.
+    fn count_revisions(&self) -> usize {
+        self.undo.iter().map(|((revision, _), _)| revision).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether the number of revisions is right, and nothing is older than the window.
     pub(super) fn is_consistent(&self) -> bool {
-        let indexed: usize = self.changed.values().map(|keys| keys.len()).sum();
-        indexed == self.undo.len() && self.changed.get_min().is_none_or(|(revision, _)| *revision > self.oldest)
+        self.revisions == self.count_revisions() && self.first().is_none_or(|first| first > self.oldest)
     }
 }
 
@@ -214,6 +213,27 @@ mod tests {
         history.trim(0, 0);
         assert_eq!((history.table().len(), history.table().bytes(), history.oldest()), (0, 0, Revision::new(5)));
         assert!(history.is_consistent());
+    }
+
+    #[test]
+    fn rows_of_a_snapshot_may_come_in_any_order() {
+        let history = {
+            let mut history = history();
+            history.record(&"b".parse().unwrap(), Revision::new(5), None);
+            history
+        };
+        let mut rows: Vec<_> = history.table().iter().collect();
+        rows.reverse();
+        let mut loaded = History::default();
+        for (key, before) in rows {
+            let mut writer = Writer::default();
+            UndoRows::encode(key, before, &mut writer);
+            loaded.load(writer.finish()).unwrap();
+        }
+        loaded.finish_loading(history.oldest());
+        assert!(loaded.is_consistent());
+        assert_eq!((loaded.revisions, loaded.table().digest()), (3, history.table().digest()));
+        assert_eq!((made_at(&loaded, 0), made_at(&loaded, 3)), (Some(None), Some(Some(3))));
     }
 
     #[test]

@@ -113,8 +113,7 @@ impl Keys {
         page(rows, limit)
     }
 
-    /// As [`Keys::range`], at a past revision. Looks at all changes of the range in the window, but at no more present keys
-    /// than it needs.
+    /// As [`Keys::range`], at a past revision. Looks at all changes since then, but at no more present keys than it needs.
     ///
     /// # Errors
     /// When the revision is compacted or in the future.

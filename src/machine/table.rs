@@ -68,7 +68,7 @@ impl<S: Schema> Table<S> {
         old.value
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&S::Key, &S::Value)> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&S::Key, &S::Value)> {
         self.rows.iter().map(|(key, row)| (key, &row.value))
     }
 
@@ -85,6 +85,18 @@ impl<S: Schema> Table<S> {
     /// The row with the least key.
     pub(super) fn first(&self) -> Option<(&S::Key, &S::Value)> {
         self.rows.get_min().map(|(key, row)| (key, &row.value))
+    }
+
+    /// The row with the greatest key.
+    pub(super) fn last(&self) -> Option<(&S::Key, &S::Value)> {
+        self.rows.get_max().map(|(key, row)| (key, &row.value))
+    }
+
+    /// Takes out the row with the least key.
+    pub(super) fn remove_first(&mut self) {
+        if let Some(key) = self.first().map(|(key, _)| key.clone()) {
+            self.remove(&key);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
