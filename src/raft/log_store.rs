@@ -328,7 +328,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
             // The file may still hold what was purged or truncated.
             let from = from.max(memory.purged.map_or(0, |purged| purged.index() + 1));
             let to = to.min(memory.last.map_or(0, |last| last.index() + 1)).max(from);
-            let cached: Vec<_> = memory.cache.range(from..to).map(|(_, cached)| cached.entry.clone()).collect();
+            // A range of a map does not tell how long it is; the copies are made while nobody else can go on.
+            let mut cached =
+                Vec::with_capacity(memory.cache.len().min(usize::try_from(to - from).unwrap_or(usize::MAX)));
+            cached.extend(memory.cache.range(from..to).map(|(_, cached)| cached.entry.clone()));
             (from, to, cached, memory.cache.first_key_value().map(|(index, _)| *index))
         };
         let to_read = first_cached.unwrap_or(to).min(to);

@@ -1,18 +1,15 @@
-//! What consensus tells Prometheus. The log store declares its own metrics, the transport too.
+//! What consensus counts for Prometheus. The log store declares its own metrics, the transport too; what is there at present is in
+//! `present.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets};
 use tokio::time::Instant;
 
 use super::read_barrier::RoundMetrics;
-use super::status::{RaftRole, RaftStatus};
-use crate::machine::Machine;
 use crate::types::MemberId;
 
 /// Why the Raft leader changed, as far as this member can tell.
@@ -149,8 +146,6 @@ impl MembershipChange {
 /// The metrics of one member's Raft.
 #[derive(Debug)]
 pub(super) struct RaftMetrics {
-    is_leader: IntGauge,
-    term: IntGauge,
     leader_changes: IntCounterVec,
     handovers: IntCounterVec,
     suspicions: IntCounterVec,
@@ -158,15 +153,7 @@ pub(super) struct RaftMetrics {
     pub(super) proxied: IntGauge,
     leaderless_seconds: Histogram,
     pub(super) commit_seconds: Histogram,
-    members: IntGaugeVec,
     membership_changes: IntCounterVec,
-    max_lag: IntGauge,
-    applied: IntGauge,
-    revision: IntGauge,
-    compacted: IntGauge,
-    state_bytes: IntGauge,
-    digest: IntGauge,
-    forgotten_early: IntGauge,
     pub(super) rounds: RoundMetrics,
     pub(super) reads: IntCounter,
     pub(super) forwarded: IntCounter,
@@ -204,10 +191,7 @@ impl RaftMetrics {
             "quorate_read_round_calls",
             "Reads and signs of life that shared one round of this member.",
         );
-        let members = Opts::new("quorate_members", "Members of the cluster by role.");
         let metrics = Self {
-            is_leader: IntGauge::new("quorate_raft_is_leader", "1 while this member is the Raft leader, else 0.")?,
-            term: IntGauge::new("quorate_raft_term", "Raft's term.")?,
             leader_changes: IntCounterVec::new(changes, &["cause"])?,
             handovers: IntCounterVec::new(handovers, &["cause"])?,
             suspicions: IntCounterVec::new(suspicions, &["outcome"])?,
@@ -223,24 +207,7 @@ impl RaftMetrics {
                 "quorate_raft_commit_seconds",
                 "Time from proposing a command on the Raft leader until it was applied there.",
             )?,
-            members: IntGaugeVec::new(members, &["role"])?,
             membership_changes: IntCounterVec::new(membership_changes, &["change"])?,
-            max_lag: IntGauge::new(
-                "quorate_raft_max_lag_entries",
-                "On the Raft leader: log entries that the member farthest behind does not have.",
-            )?,
-            applied: IntGauge::new("quorate_applied_index", "Log index of the last entry applied by this member.")?,
-            revision: IntGauge::new("quorate_applied_revision", "Revision of this member's state.")?,
-            compacted: IntGauge::new("quorate_compacted_revision", "Oldest revision that can still be read.")?,
-            state_bytes: IntGauge::new("quorate_state_bytes", "Encoded size of the replicated state.")?,
-            digest: IntGauge::new(
-                "quorate_state_digest",
-                "48 bits of the state's digest; equal on all members that have applied the same index.",
-            )?,
-            forgotten_early: IntGauge::new(
-                "quorate_requests_forgotten_early",
-                "Requests forgotten before their time for want of room, since the cluster was founded.",
-            )?,
             rounds: RoundMetrics {
                 rounds: IntCounter::new(
                     "quorate_read_rounds_total",
@@ -287,23 +254,13 @@ impl RaftMetrics {
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
-            Box::new(self.is_leader.clone()),
-            Box::new(self.term.clone()),
             Box::new(self.leader_changes.clone()),
             Box::new(self.handovers.clone()),
             Box::new(self.suspicions.clone()),
             Box::new(self.proxied.clone()),
             Box::new(self.leaderless_seconds.clone()),
             Box::new(self.commit_seconds.clone()),
-            Box::new(self.members.clone()),
             Box::new(self.membership_changes.clone()),
-            Box::new(self.max_lag.clone()),
-            Box::new(self.applied.clone()),
-            Box::new(self.revision.clone()),
-            Box::new(self.compacted.clone()),
-            Box::new(self.state_bytes.clone()),
-            Box::new(self.digest.clone()),
-            Box::new(self.forgotten_early.clone()),
             Box::new(self.rounds.rounds.clone()),
             Box::new(self.rounds.calls.clone()),
             Box::new(self.reads.clone()),
@@ -357,24 +314,5 @@ impl RaftMetrics {
     /// Counts a change of the membership.
     pub(super) fn membership_changed(&self, change: MembershipChange) {
         self.membership_changes.with_label_values(&[change.label()]).inc();
-    }
-
-    /// Shows what a member knows.
-    pub(super) fn show(&self, status: &RaftStatus, state: &Machine) {
-        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.is_leader.set(i64::from(status.role == RaftRole::Leader));
-        self.term.set(gauge(status.term.get()));
-        self.members.with_label_values(&["voter"]).set(count(status.voters.len()));
-        self.members.with_label_values(&["learner"]).set(count(status.learners.len()));
-        let last = status.last_log.map_or(0, |index| index.get() + 1);
-        let least = status.matched.values().map(|matched| matched.map_or(0, |index| index.get() + 1)).min();
-        self.max_lag.set(gauge(least.map_or(0, |least| last.saturating_sub(least))));
-        self.applied.set(gauge(state.applied().map_or(0, crate::types::LogIndex::get)));
-        self.revision.set(gauge(state.revision().get()));
-        self.compacted.set(gauge(state.compacted().get()));
-        self.state_bytes.set(gauge(state.state_bytes()));
-        self.digest.set(state.digest().short());
-        self.forgotten_early.set(gauge(state.requests().forgotten_early()));
     }
 }

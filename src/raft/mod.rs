@@ -36,6 +36,7 @@ mod membership;
 mod messages;
 mod metrics;
 mod outbound;
+mod present;
 mod proposals;
 mod read_barrier;
 mod receiving;

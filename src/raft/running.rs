@@ -200,25 +200,33 @@ impl Running {
 
     /// Publishes whatever openraft says, until it has ended.
     async fn publish(&self, mut metrics: WatchReceiverOf<TypeConfig, Metrics>) -> Result<Infallible, String> {
+        let mut membership = None;
         loop {
-            let present = metrics.borrow_watched().clone();
-            if let Err(fatal) = &present.running_state {
-                return Err(fatal.to_string());
+            {
+                let present = metrics.borrow_watched();
+                if let Err(fatal) = &present.running_state {
+                    return Err(fatal.to_string());
+                }
+                // It says with every entry which members there are; they change seldom.
+                let newest = Some(*present.membership_config.log_id());
+                self.show(&present, std::mem::replace(&mut membership, newest) != newest);
             }
-            self.show(&present);
             if metrics.changed().await.is_err() {
                 return Err("openraft has ended".to_owned());
             }
         }
     }
 
-    fn show(&self, metrics: &Metrics) {
+    fn show(&self, metrics: &Metrics, are_members_new: bool) {
         let member = &self.member;
         let before = member.status().raft_leader;
         member.guard.applied(metrics.last_applied);
         member.status.send_modify(|status| {
             let status = Arc::make_mut(status);
             update(status, metrics);
+            if are_members_new {
+                update_members(status, metrics);
+            }
             if !status.voters.is_empty() && member.guard.gate() != Gate::Closed {
                 status.phase = Phase::Running;
             }
@@ -233,7 +241,6 @@ impl Running {
             let name = status.voters.get(&leader).map_or("", |node| node.name.as_str());
             tracing::info!(%leader, name, term = %status.term, ?cause, "the Raft leader has changed");
         }
-        member.metrics.show(&status, &member.state.borrow());
     }
 
     /// Writes `done` once the cluster exists as far as this member has applied its log; refuses to go on in another one.
@@ -295,17 +302,20 @@ fn update(status: &mut RaftStatus, metrics: &Metrics) {
     status.snapshot = metrics.snapshot.as_ref().map(index);
     status.purged = metrics.purged.as_ref().map(index);
     status.quorum_acknowledged = metrics.last_quorum_acked.and_then(|at| Instant::now().checked_sub(at.elapsed()));
+    let is_committed = metrics.membership_config.log_id() == metrics.committed_membership_config.log_id();
+    status.membership = match metrics.membership_config.membership().get_joint_config().len() {
+        1 if is_committed => MembershipPhase::Settled,
+        _ => MembershipPhase::Changing,
+    };
+    let matched = metrics.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
+    status.matched = matched.map(|(id, log_id)| (*id, log_id.as_ref().map(index))).collect();
+}
+
+fn update_members(status: &mut RaftStatus, metrics: &Metrics) {
     let membership = metrics.membership_config.membership();
     let nodes = |ids: &mut dyn Iterator<Item = MemberId>| -> BTreeMap<MemberId, MemberNode> {
         ids.filter_map(|id| Some((id, membership.get_node(&id)?.clone()))).collect()
     };
     status.voters = nodes(&mut membership.voter_ids());
     status.learners = nodes(&mut membership.learner_ids());
-    let is_committed = metrics.membership_config.log_id() == metrics.committed_membership_config.log_id();
-    status.membership = match membership.get_joint_config().len() {
-        1 if is_committed => MembershipPhase::Settled,
-        _ => MembershipPhase::Changing,
-    };
-    let matched = metrics.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
-    status.matched = matched.map(|(id, log_id)| (*id, log_id.as_ref().map(index))).collect();
 }

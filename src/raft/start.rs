@@ -23,6 +23,7 @@ use super::inbox::Reception;
 use super::log_writer::LogMetrics;
 use super::member::Member;
 use super::metrics::RaftMetrics;
+use super::present::Present;
 use super::proposals::IN_FLIGHT;
 use super::read_barrier::Rounds;
 use super::receiving::Receiving;
@@ -157,6 +158,7 @@ impl RaftHandle {
             failover,
             ails: AtomicBool::new(false),
         });
+        parts.registry.register(Box::new(Present::new(member.status.subscribe(), member.state.subscribe())?))?;
         idle_confirmations.start(tasks, member.metrics.rounds.clone(), confirming::with_quorum(&member));
         idle_questions.start(tasks, member.metrics.rounds.clone(), confirming::with_leader(&member));
         let reception = Reception { member: Arc::downgrade(&member), identity: member.identity.subscribe() };

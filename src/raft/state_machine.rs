@@ -110,7 +110,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         Entries: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
-        let (mut events, mut answers) = (Vec::new(), Vec::new());
+        let (count, _) = entries.size_hint();
+        let (mut events, mut answers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         while let Some((entry, responder)) = entries.try_next().await? {
             let index = LogIndex::new(entry.log_id.index());
             let applied = match entry.payload {
