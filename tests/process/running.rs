@@ -171,21 +171,24 @@ async fn contest(trio: &Trio, pair: usize, rounds: usize, folder: &Path) -> usiz
         command.arg(&file);
         Running::start(command)
     };
+    // On a machine that is too busy for its TTL one may have lost what it had just won.
+    let until_started = async |mut begun: Running, urls: &[String]| {
+        while !begun.has_started().await {
+            begun = start(urls);
+        }
+        begun
+    };
     let mut wire = Wire::to(trio.http_port(pair % 3)).await;
-    let mut leads = start(&wire.urls);
-    assert!(leads.has_started().await);
+    let mut leads = until_started(start(&wire.urls), &wire.urls).await;
     for round in 0..rounds {
         let next_wire = Wire::to(trio.http_port((pair + round) % 3)).await;
-        let mut next = start(&next_wire.urls);
+        let next = start(&next_wire.urls);
         if round % 2 == 0 {
             wire.cut.cancel();
         } else if leads.child.try_wait().unwrap().is_none() {
             leads.signal(Signal::KILL);
         }
-        // On a machine that is too busy for its TTL it may have lost what it had just won.
-        while !next.has_started().await {
-            next = start(&next_wire.urls);
-        }
+        let next = until_started(next, &next_wire.urls).await;
         if round % 2 == 0 {
             assert_eq!(leads.code().await, 4, "it says that it has lost");
         }
