@@ -9,6 +9,7 @@
     reason = "a panic is how a test reports, and the counts are for its reader"
 )]
 
+mod configs;
 mod coverage;
 #[path = "../support/effort.rs"]
 mod effort;

@@ -2,22 +2,18 @@
 //! plain list, every rule is spelt out. It shares with the machine only the shapes of commands, outcomes and events.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use quorate::machine::command::{
-    Action, Author, ClusterSize, Command, ConfigCondition, ConfigDocument, ConfigId, ConsumerReport, ContestId,
-    ContestKind, KeyCondition, MemberRecord, Steering,
+    Action, Author, ClusterSize, Command, ConfigId, ContestId, ContestKind, KeyCondition, MemberRecord, Steering,
 };
-use quorate::machine::config::{ConfigOwner, ConfigRecord};
+use quorate::machine::config::ConfigRecord;
 use quorate::machine::event::{Change, Event};
 use quorate::machine::keys::KeyRecord;
 use quorate::machine::outcome::{Answer, Effect, Measured, Origin, Outcome, Rejection};
-use quorate::types::{
-    ClusterId, IdempotencyKey, Key, Leadership, Life, LogIndex, MemberId, Revision, SessionId, Term, Timestamp, Version,
-};
-use sha2::{Digest, Sha256};
+use quorate::types::{ClusterId, IdempotencyKey, Key, Leadership, Life, LogIndex, MemberId, Revision, Term, Timestamp};
 
+use super::configs::owner;
 use super::holdings::{Doing, Holdings};
 use super::transactions::{put, session_of};
 
@@ -366,58 +362,6 @@ impl Model {
         Ok((Effect::MemberAllocated(member), if known { vec![] } else { vec![change] }))
     }
 
-    fn check_report(&self, config: &ConfigId, session: SessionId, report: &ConsumerReport) -> Result<(), Rejection> {
-        self.holdings.alive(session)?;
-        let versions = self.configs.get(config).map_or(&[][..], Vec::as_slice);
-        if versions.last().is_some_and(|newest| report.version <= newest.version) {
-            return Ok(());
-        }
-        Err(no_such_version(config, versions, report.version))
-    }
-
-    fn draft_config(
-        &self,
-        config: &ConfigId,
-        document: &ConfigDocument,
-        only_if: ConfigCondition,
-        command: &Command,
-        used: u64,
-    ) -> Draft {
-        let size: usize = document.data.iter().map(|(key, text)| key.as_str().len() + text.len()).sum();
-        at_most(Measured::ConfigBytes, size as u64, self.bounds.config_bytes)?;
-        at_most(Measured::HistoryLimit, u64::from(document.history_limit), self.bounds.config_versions)?;
-        let owner = owner(command);
-        self.check_config(config, only_if, owner)?;
-        let versions = self.configs.get(config).map_or(&[][..], Vec::as_slice);
-        let present = versions.last();
-        let data = match document.rollback_to {
-            None => &document.data,
-            Some(wanted) => {
-                let done = present.filter(|record| record.rollback_of == Some(wanted));
-                match done.or_else(|| versions.iter().find(|record| record.version == wanted)) {
-                    Some(record) => &record.data,
-                    None => return Err(no_such_version(config, versions, wanted)),
-                }
-            }
-        };
-        if let Some(record) = present.filter(|record| record.data == *data && record.owner == owner) {
-            let (version, revision) = (record.version, record.revision);
-            return Ok((Effect::ConfigPut { version, revision, changed: false }, vec![]));
-        }
-        self.room(used)?;
-        let record = ConfigRecord {
-            data: data.clone(),
-            version: present.map_or(Version::new(1), |record| Version::new(record.version.get() + 1)),
-            revision: self.revision.next(),
-            content_hash: content_hash(data),
-            updated_at: command.at,
-            rollback_of: document.rollback_to,
-            owner,
-        };
-        let effect = Effect::ConfigPut { version: record.version, revision: record.revision, changed: true };
-        Ok((effect, vec![Change::ConfigPut { config: config.clone(), record: Arc::new(record) }]))
-    }
-
     fn check_key(&self, key: &Key, only_if: KeyCondition) -> Result<(), Rejection> {
         let current = self.keys.get(key).map(|record| record.meta);
         let holds = match only_if {
@@ -429,32 +373,9 @@ impl Model {
         if holds { Ok(()) } else { Err(Rejection::KeyMismatch { key: key.clone(), current }) }
     }
 
-    fn check_config(&self, config: &ConfigId, only_if: ConfigCondition, author: ConfigOwner) -> Result<(), Rejection> {
-        let present = self.configs.get(config).and_then(|versions| versions.last());
-        let managed = present.is_some_and(|record| record.owner == ConfigOwner::Resource);
-        if managed && author == ConfigOwner::Clients {
-            return Err(Rejection::Managed { config: config.clone() });
-        }
-        let current = present.map(|record| record.version);
-        let holds = match only_if {
-            ConfigCondition::Always => true,
-            ConfigCondition::Absent => current.is_none(),
-            ConfigCondition::Present => current.is_some(),
-            ConfigCondition::VersionIs(version) => current == Some(version),
-        };
-        if holds { Ok(()) } else { Err(Rejection::ConfigMismatch { config: config.clone(), current }) }
-    }
-
     pub fn room(&self, used: u64) -> Result<(), Rejection> {
         let limit = self.bounds.full_at;
         if used >= limit { Err(Rejection::StateFull { used, limit }) } else { Ok(()) }
-    }
-}
-
-fn owner(command: &Command) -> ConfigOwner {
-    match command.author {
-        Author::Duty(_) => ConfigOwner::Resource,
-        Author::Client(_) | Author::Member => ConfigOwner::Clients,
     }
 }
 
@@ -483,25 +404,4 @@ fn is_for_want_of_room(outcome: &Outcome) -> bool {
 
 pub fn at_most(what: Measured, actual: u64, limit: u64) -> Result<(), Rejection> {
     if actual > limit { Err(Rejection::TooLarge { what, actual, limit }) } else { Ok(()) }
-}
-
-/// SHA-256 over each key and text, each behind its length as eight big-endian bytes.
-fn content_hash(data: &BTreeMap<quorate::types::DocumentKey, String>) -> String {
-    let mut bytes = Vec::new();
-    for (key, text) in data {
-        for part in [key.as_str(), text.as_str()] {
-            bytes.extend((part.len() as u64).to_be_bytes());
-            bytes.extend(part.as_bytes());
-        }
-    }
-    Sha256::digest(&bytes).iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
-}
-
-fn no_such_version(config: &ConfigId, versions: &[Arc<ConfigRecord>], version: Version) -> Rejection {
-    let of = |record: Option<&Arc<ConfigRecord>>| record.map_or(Version::ZERO, |record| record.version);
-    let (oldest, newest) = (of(versions.first()), of(versions.last()));
-    Rejection::NoSuchVersion { config: config.clone(), version, oldest, newest }
 }

@@ -176,9 +176,8 @@ impl Candidate {
             let Some(member) = self.some_member().await else { continue };
             let (contest, write) = (self.contest.clone(), self.write());
             let release = member.coordinator.release(contest, session.id, Some(token), EndCause::GivenUp, write);
-            match member.life.outlives(release).await {
-                Some(Ok(_) | Err(CoordinatorError::Rejected { .. })) => return,
-                Some(Err(_)) | None => {}
+            if let Some(Ok(_) | Err(CoordinatorError::Rejected { .. })) = member.life.outlives(release).await {
+                return;
             }
         }
     }

@@ -21,6 +21,7 @@ mod ledger;
 mod life;
 mod nemesis;
 mod network;
+mod observing;
 mod registry;
 mod run;
 #[path = "../support/mod.rs"]
