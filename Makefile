@@ -32,7 +32,7 @@ MISSING = $(foreach pair,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst
 	$(if $(shell python3 -c 'import ensurepip' && echo there),,python3-venv)
 
 # Rings that take seconds.
-FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test model --test golden --test generated --test http --test raft --test image
+FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test model --test golden --test generated --test http --test raft --test copies --test image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -84,13 +84,32 @@ const FIXED_64: u64 = 1;
 const DELIMITED: u64 = 2;
 const FIXED_32: u64 = 5;
 
+/// What most values need, so that memory is asked for once.
+const USUAL: usize = 256;
+
+/// For the lengths of values around a byte string, so that they fit in the memory that was asked for with it.
+const LENGTHS: usize = 32;
+
 /// Collects fields.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Writer {
     buffer: BytesMut,
 }
 
+impl Default for Writer {
+    fn default() -> Self {
+        Self { buffer: BytesMut::with_capacity(USUAL) }
+    }
+}
+
 impl Writer {
+    /// Behind some other bytes.
+    pub fn behind(prefix: &[u8]) -> Self {
+        let mut writer = Self::default();
+        writer.buffer.put_slice(prefix);
+        writer
+    }
+
     /// A number field.
     pub fn number(&mut self, field: u32, value: u64) {
         self.varint(u64::from(field) << 3 | VARINT);
@@ -101,6 +120,9 @@ impl Writer {
     pub fn bytes(&mut self, field: u32, value: &[u8]) {
         self.varint(u64::from(field) << 3 | DELIMITED);
         self.varint(value.len() as u64);
+        if value.len() > USUAL {
+            self.buffer.reserve(value.len() + LENGTHS);
+        }
         self.buffer.put_slice(value);
     }
 
@@ -117,27 +139,45 @@ impl Writer {
     /// A nested value that `write` puts together.
     pub fn nested(&mut self, field: u32, write: impl FnOnce(&mut Writer)) {
         self.varint(u64::from(field) << 3 | DELIMITED);
-        let start = self.buffer.len();
+        // The length is known only afterwards. Most are of one byte; for a longer one, what was written makes room.
+        let at = self.buffer.len();
+        self.buffer.put_u8(0);
         write(self);
-        // The length is known only now; it goes in front of what was written.
         let end = self.buffer.len();
-        self.varint((end - start) as u64);
-        let prefix = self.buffer.len() - end;
-        self.buffer[start..].rotate_right(prefix);
+        let (length, bytes) = varint((end - at - 1) as u64);
+        if bytes > 1 {
+            self.buffer.put_bytes(0, bytes - 1);
+            self.buffer.copy_within(at + 1..end, at + bytes);
+        }
+        self.buffer[at..at + bytes].copy_from_slice(&length[..bytes]);
     }
 
     /// Everything written so far.
     pub fn finish(self) -> Bytes {
-        self.buffer.freeze()
+        self.finish_open().freeze()
     }
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.buffer.put_u8((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.buffer.put_u8((value & 0x7f) as u8);
+    /// Everything written so far, for who has more to do to it.
+    pub fn finish_open(self) -> BytesMut {
+        self.buffer
     }
+
+    fn varint(&mut self, value: u64) {
+        let (encoded, bytes) = varint(value);
+        self.buffer.put_slice(&encoded[..bytes]);
+    }
+}
+
+/// A number in as few bytes as it needs, and how many these are.
+fn varint(mut value: u64) -> ([u8; 10], usize) {
+    let (mut encoded, mut bytes) = ([0; 10], 1);
+    while value >= 0x80 {
+        encoded[bytes - 1] = (value & 0x7f) as u8 | 0x80;
+        value >>= 7;
+        bytes += 1;
+    }
+    encoded[bytes - 1] = (value & 0x7f) as u8;
+    (encoded, bytes)
 }
 
 /// Walks over fields.

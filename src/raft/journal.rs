@@ -117,6 +117,9 @@ impl Journal {
 
     /// Writes and syncs a batch; says `false`, and does nothing, when it is too long.
     pub(super) fn keep(&mut self, changes: &[Change]) -> io::Result<bool> {
+        if changes.iter().map(Change::content_bytes).sum::<usize>() > LONGEST {
+            return Ok(false);
+        }
         let content = to_bytes(changes);
         if content.len() > LONGEST {
             return Ok(false);

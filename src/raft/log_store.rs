@@ -201,7 +201,7 @@ impl Shared {
 }
 
 /// How many bytes the command in an entry has.
-fn content_bytes(entry: &Entry) -> usize {
+pub(super) fn content_bytes(entry: &Entry) -> usize {
     match &entry.payload {
         EntryPayload::Normal(proposal) => proposal.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,

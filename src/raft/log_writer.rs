@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use openraft::storage::IOFlushed;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 use redb::Database;
@@ -17,7 +18,9 @@ use tokio::time::Instant;
 use super::ailment::DiskPulse;
 use super::codec::Wire;
 use super::journal::{Journal, Place};
-use super::log_store::{COMMITTED, ENTRIES, JOURNAL, LogError, MARKS, PURGED, Shared, VOTE, entry_name, redb_error};
+use super::log_store::{
+    COMMITTED, ENTRIES, JOURNAL, LogError, MARKS, PURGED, Shared, VOTE, content_bytes, entry_name, redb_error,
+};
 use super::record::seal;
 use super::type_config::{Entry, LogId, TypeConfig, Vote};
 
@@ -192,6 +195,14 @@ impl Change {
             Self::Vote(_) | Self::TruncateFrom(_) | Self::Purge(_) | Self::Committed(_) => 0,
         }
     }
+
+    /// Bytes of commands in it.
+    pub(super) fn content_bytes(&self) -> usize {
+        match self {
+            Self::Append(entries) => entries.iter().map(content_bytes).sum(),
+            Self::Vote(_) | Self::TruncateFrom(_) | Self::Purge(_) | Self::Committed(_) => 0,
+        }
+    }
 }
 
 /// Writes changes to redb in one transaction with one sync, and that the journal goes on at `place`; how many bytes there were.
@@ -201,9 +212,9 @@ pub(super) fn write(database: &Database, changes: Vec<Change>, place: Place) -> 
     {
         let mut entries = transaction.open_table(ENTRIES).map_err(redb_error)?;
         let mut marks = transaction.open_table(MARKS).map_err(redb_error)?;
-        let mut mark = |name: &str, record: Vec<u8>| {
+        let mut mark = |name: &str, record: Bytes| {
             bytes += record.len() as u64;
-            marks.insert(name, record.as_slice()).map(drop).map_err(redb_error)
+            marks.insert(name, &*record).map(drop).map_err(redb_error)
         };
         mark(JOURNAL, seal(JOURNAL, &place))?;
         let mut written = 0;
@@ -214,7 +225,7 @@ pub(super) fn write(database: &Database, changes: Vec<Change>, place: Place) -> 
                         let index = entry.log_id.index();
                         let record = seal(&entry_name(index), &Wire(entry));
                         written += record.len() as u64;
-                        entries.insert(index, record.as_slice()).map_err(redb_error)?;
+                        entries.insert(index, &*record).map_err(redb_error)?;
                     }
                 }
                 Change::Vote(vote) => mark(VOTE, seal(VOTE, &Wire(vote)))?,

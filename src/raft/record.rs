@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::encoding::{Decode, DecodeError, Encode};
+use crate::encoding::{Decode, DecodeError, Encode, Writer};
 
 /// Length of the checksum.
 const CHECKSUM: usize = 4;
@@ -31,8 +31,13 @@ impl From<Damaged> for std::io::Error {
 }
 
 /// The stored form of `value` under `name`.
-pub(super) fn seal(name: &str, value: &impl Encode) -> Vec<u8> {
-    seal_bytes(name, &value.to_bytes())
+pub(super) fn seal(name: &str, value: &impl Encode) -> Bytes {
+    let mut writer = Writer::behind(&[0; CHECKSUM]);
+    value.encode(&mut writer);
+    let mut record = writer.finish_open();
+    let checksum = checksum(name, &record[CHECKSUM..]);
+    record[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+    record.freeze()
 }
 
 /// The stored form of bytes under `name`.

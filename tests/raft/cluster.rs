@@ -21,6 +21,8 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::counted::{Counted, Messages};
+
 /// Long enough for a loaded machine; nothing waits so long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -46,6 +48,7 @@ pub struct Running {
     pub tasks: Tasks,
     pub failures: Failures,
     pub registry: Registry,
+    pub messages: Messages,
 }
 
 /// Members that belong together, each with a directory and a port of its own.
@@ -152,7 +155,8 @@ impl Cluster {
     ) -> Result<&Running, StartError> {
         let (tasks, failures) = Tasks::new();
         let registry = Registry::new();
-        let network = self.network(text, &registry).await;
+        let messages = Messages::default();
+        let network = Arc::new(Counted::new(self.network(text, &registry).await, &messages));
         let parts = Parts {
             name: name(text),
             url: format!("http://{text}.test"),
@@ -166,7 +170,7 @@ impl Cluster {
             registry: registry.clone(),
         };
         let raft = RaftHandle::start(parts, &tasks).await?;
-        let running = Running { raft, tasks, failures, registry };
+        let running = Running { raft, tasks, failures, registry, messages };
         Ok(self.members.entry(text.to_owned()).or_insert(running))
     }
 
@@ -223,6 +227,13 @@ impl Cluster {
         let families = self.members[text].registry.gather();
         let family = families.iter().find(|family| family.name() == counter).unwrap();
         family.get_metric()[0].get_counter().get_value()
+    }
+
+    /// How many observations a histogram of a member has.
+    pub fn observed(&self, text: &str, histogram: &str) -> u64 {
+        let families = self.members[text].registry.gather();
+        let family = families.iter().find(|family| family.name() == histogram).unwrap();
+        family.get_metric()[0].get_histogram().get_sample_count()
     }
 
     /// What a member's metric says under the value of its label.

@@ -6,6 +6,8 @@
 mod alone;
 mod book;
 mod cluster;
+mod costs;
+mod counted;
 mod cut;
 mod divergence;
 mod failing_over;

@@ -47,7 +47,7 @@ where
     T: Clone,
     Wire<T>: Encode + Decode + PartialEq + std::fmt::Debug,
 {
-    let record = |(name, value): &(String, T)| (name.clone(), seal(name, &Wire(value.clone())).into());
+    let record = |(name, value): &(String, T)| (name.clone(), seal(name, &Wire(value.clone())));
     file::compare(golden, &values.iter().map(record).collect::<Vec<_>>());
     for (bytes, (name, value)) in file::read(golden).iter().zip(values) {
         assert_eq!(unseal::<Wire<T>>(&name, bytes), Ok(Wire(value)), "{name}");

@@ -48,7 +48,7 @@ async fn a_log_entry_at_the_place_of_another_is_named() {
 #[tokio::test]
 async fn a_log_entry_whose_content_belongs_to_another_index_is_named() {
     let error = error_after(|entries, _| {
-        entries.insert(5, seal(&entry_name(5), &Wire(entry(6, 20))).as_slice()).unwrap();
+        entries.insert(5, &*seal(&entry_name(5), &Wire(entry(6, 20)))).unwrap();
     });
     let error = error.await;
     assert!(error.contains("log entry 5"), "{error}");

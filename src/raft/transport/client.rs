@@ -138,7 +138,7 @@ pub(super) struct Connected {
 impl Connected {
     /// Asks one question, and ends the connection.
     pub(super) async fn ask_once(mut self, request: Bytes) -> Option<Bytes> {
-        write_frame(&mut self.writer, &Frame { kind: Kind::Request, number: 1, body: request }).await.ok()?;
+        write_frame(&mut self.writer, Frame { kind: Kind::Request, number: 1, body: request }).await.ok()?;
         let frame = self.reader.next(BODY_LIMIT).await.ok()??;
         (frame.kind == Kind::Reply).then_some(frame.body)
     }
@@ -238,7 +238,7 @@ impl Dialler {
         let introduction = self.inbox.introduction();
         let hello = Hello::new(introduction.clone(), &self.peer, self.lane);
         let frame = Frame { kind: Kind::Hello, number: 0, body: hello.to_bytes() };
-        write_frame(&mut writer, &frame).await.map_err(|error| Unwelcome::Mute(error.to_string()))?;
+        write_frame(&mut writer, frame).await.map_err(|error| Unwelcome::Mute(error.to_string()))?;
         let mut reader = FrameReader::new(reader);
         let answer = reader.next(HELLO_LIMIT).await.map_err(|error| Unwelcome::Mute(error.to_string()))?;
         let closed = || Unwelcome::Mute("the connection was closed without an answer to the hello".to_owned());

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -51,32 +51,37 @@ pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
 ) -> Result<(), WriteError> {
     let mut buffer = BytesMut::new();
     while let Some(frame) = queue.recv().await {
-        frame.write(&mut buffer);
-        while buffer.len() < GATHER {
+        let mut long = frame.gather(&mut buffer);
+        while long.is_none() && buffer.len() < GATHER {
             match queue.try_recv() {
-                Ok(frame) => frame.write(&mut buffer),
+                Ok(frame) => long = frame.gather(&mut buffer),
                 Err(_) => break,
             }
         }
-        write_all(&mut stream, &buffer).await?;
-        if buffer.capacity() > 4 * GATHER {
-            buffer = BytesMut::new();
-        }
+        write_all(&mut stream, &buffer, long).await?;
         buffer.clear();
     }
     Ok(())
 }
 
 /// Writes one frame.
-pub(super) async fn write_frame<W: AsyncWrite + Unpin>(stream: &mut W, frame: &Frame) -> Result<(), WriteError> {
+pub(super) async fn write_frame<W: AsyncWrite + Unpin>(stream: &mut W, frame: Frame) -> Result<(), WriteError> {
     let mut buffer = BytesMut::new();
-    frame.write(&mut buffer);
-    write_all(stream, &buffer).await
+    let long = frame.gather(&mut buffer);
+    write_all(stream, &buffer, long).await
 }
 
-async fn write_all<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &[u8]) -> Result<(), WriteError> {
+/// Writes what was gathered, and the long body of the last frame.
+async fn write_all<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    gathered: &[u8],
+    long: Option<Bytes>,
+) -> Result<(), WriteError> {
     let write = async {
-        stream.write_all(bytes).await?;
+        stream.write_all(gathered).await?;
+        if let Some(body) = long {
+            stream.write_all(&body).await?;
+        }
         stream.flush().await
     };
     match timeout_at(Instant::now() + WRITE_TIME, write).await {

@@ -19,6 +19,9 @@ const HEADER: usize = 1 + 8;
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
 
+/// Bodies of so many bytes are not gathered.
+const LONG: usize = 64 << 10;
+
 /// With less room than this in the buffer, a new one is taken.
 const LEAST: usize = 4 << 10;
 
@@ -78,17 +81,21 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Adds the frame's bytes to `buffer`.
+    /// Adds the frame's bytes to `buffer`, but not those of a long body: it is given back, to be written next from where it is.
     ///
     /// # Panics
     /// When the body is longer than any limit, which senders check.
-    pub(super) fn write(&self, buffer: &mut BytesMut) {
-        let length = u32::try_from(HEADER + self.body.len()).expect("bodies are limited to some MiB");
-        buffer.reserve(LENGTH + HEADER + self.body.len());
+    pub(super) fn gather(self, buffer: &mut BytesMut) -> Option<Bytes> {
+        let Self { kind, number, body } = self;
+        let length = u32::try_from(HEADER + body.len()).expect("bodies are limited to some MiB");
         buffer.put_u32(length);
-        buffer.put_u8(self.kind.number());
-        buffer.put_u64(self.number);
-        buffer.put_slice(&self.body);
+        buffer.put_u8(kind.number());
+        buffer.put_u64(number);
+        if body.len() >= LONG {
+            return Some(body);
+        }
+        buffer.put_slice(&body);
+        None
     }
 }
 
@@ -165,7 +172,7 @@ mod tests {
 
     fn bytes(frame: &Frame) -> BytesMut {
         let mut buffer = BytesMut::new();
-        frame.write(&mut buffer);
+        assert_eq!(frame.clone().gather(&mut buffer), None);
         buffer
     }
 
@@ -180,11 +187,24 @@ mod tests {
         assert_eq!(kinds.map(Kind::number), [1, 2, 3, 4, 5, 6, 7]);
     }
 
+    #[test]
+    fn a_long_body_is_not_copied() {
+        let (body, mut gathered) = (Bytes::from(vec![7; LONG]), bytes(&request()));
+        let long = Frame { body: body.clone(), ..request() }.gather(&mut gathered).expect("it is long");
+        assert_eq!(long.as_ptr(), body.as_ptr());
+        gathered.extend_from_slice(&long);
+        let mut whole = bytes(&request());
+        whole.put_u32(u32::try_from(HEADER + LONG).unwrap());
+        whole.extend_from_slice(&bytes(&request())[LENGTH..][..HEADER]);
+        whole.extend_from_slice(&body);
+        assert_eq!(gathered, whole);
+    }
+
     #[tokio::test]
     async fn frames_are_read_back_whatever_the_pieces_in_which_they_arrive() {
         let ping = Frame { kind: Kind::Ping, number: 0, body: Bytes::new() };
         let mut buffer = bytes(&request());
-        ping.write(&mut buffer);
+        assert_eq!(ping.clone().gather(&mut buffer), None);
         for size in 1..=buffer.len() {
             let mut stream = tokio_test_pieces(&buffer, size);
             let mut reader = FrameReader::new(&mut stream);

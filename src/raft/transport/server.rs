@@ -111,7 +111,7 @@ impl Server {
             Err(refusal) => (Frame { kind: Kind::Refusal, number: 0, body: refusal.to_bytes() }, Some(refusal)),
         };
         // When it cannot be written, the connection ends at the next read.
-        drop(write_frame(&mut writer, &answer).await);
+        drop(write_frame(&mut writer, answer).await);
         match refused {
             None => Ok(Some((hello.from, hello.lane, reader, writer))),
             Some(Refusal { cause, text }) => {
