@@ -1,5 +1,6 @@
 //! The HTTP server: connections, and the limits that hold before a request is a request.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,16 +9,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request};
-use axum::middleware::map_response;
-use axum::response::Response;
 use futures::FutureExt;
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use tower::util::MapRequest;
+use tower::Service;
 
 use super::border::HEAD;
 use super::line::{Connected, Line};
@@ -40,13 +39,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// Serves `router` on `listener` until the tasks are stopped; then requests in flight are finished first. When there are so
 /// many `connections`, more wait to be accepted.
 pub fn serve(listener: TcpListener, router: Router, connections: usize, tasks: &Tasks) {
-    let (owner, stopping, farewell) = (tasks.clone(), tasks.stopping(), tasks.stopping());
-    let router = router.layer(map_response(move |mut response: Response| {
-        if farewell.is_cancelled() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        std::future::ready(response)
-    }));
+    let (owner, stopping) = (tasks.clone(), tasks.stopping());
     tasks.spawn("http listener", Exit::Fatal, async move {
         let room = Arc::new(Semaphore::new(connections));
         loop {
@@ -81,7 +74,7 @@ async fn accept(
 }
 
 fn connection(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, tasks: &Tasks) {
-    let stopping = tasks.stopping();
+    let (stopping, farewell) = (tasks.stopping(), tasks.stopping());
     tasks.spawn("http connection", Exit::Normal, async move {
         let _place = place;
         // Without it, small answers wait for the client's acknowledgement; failing to set it costs only time.
@@ -90,11 +83,18 @@ fn connection(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, ta
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
         let line = Line::default();
         let stream = TokioIo::new(Connected::new(stream, line.clone()));
-        let service = MapRequest::new(router, move |mut request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(line.clone());
-            request
+            let (answer, farewell) = (router.clone().call(request), farewell.clone());
+            async move {
+                let mut response = answer.await?;
+                if farewell.is_cancelled() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
-        let mut connection = std::pin::pin!(http.serve_connection(stream, TowerToHyperService::new(service)));
+        let mut connection = std::pin::pin!(http.serve_connection(stream, service));
         tokio::select! {
             biased;
             () = stopping.cancelled() => {
