@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test lint fast chart sim planted process kube kube-check kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-up kube-down kube-shell bench figures tools
+.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process kube kube-check kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -31,8 +31,8 @@ MISSING = $(foreach pair,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst
 	$(if $(wildcard /usr/lib/cni/bridge),,containernetworking-plugins) \
 	$(if $(shell python3 -c 'import ensurepip' && echo there),,python3-venv)
 
-# Rings that take seconds.
-FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test model --test golden --test generated --test http --test raft --test copies --test image
+# Rings that take seconds. The model computes all the while, on one processor, and the others wait most of the time.
+FAST := --lib --bins --test shape --test checkers --test cli --test scenarios --test golden --test generated --test http --test raft --test copies --test image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,13 @@ $(HADOLINT) $(SCHEMATHESIS) $(SCHEMAS):
 	touch $@
 
 fast: ## Run the rings that take seconds
+	cargo test --locked --no-run $(FAST) --test model
+	$(MAKE) --jobs=2 fast-model fast-others
+
+fast-model:
+	cargo test --locked --test model
+
+fast-others:
 	cargo test --locked $(FAST)
 
 chart: $(SCHEMAS) ## Check the chart and the manifests with Helm, kubeconform and kube-score

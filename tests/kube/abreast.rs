@@ -29,6 +29,16 @@ impl Cluster {
         path.split_whitespace().next().unwrap().to_owned()
     }
 
+    /// Does what the script says that one can do, but for the installation, which is what `release` is about.
+    fn assert_is_as_it_says(&self) {
+        let help = self.run(&["help", &self.name]);
+        assert!(help.starts_with(&format!("Cluster {} is up: 1 nodes.", self.name)), "{help}");
+        let commands = help.lines().filter_map(|line| line.strip_prefix("    "));
+        let commands: Vec<_> = commands.filter(|command| !command.starts_with("helm install")).collect();
+        let told = output(Command::new("sh").args(["-euc", &commands.join("\n")]));
+        assert!(commands.len() == 3 && told.contains("node1 ") && told.contains("NAMESPACE"), "{help}\n{told}");
+    }
+
     fn kubectl(&self, arguments: &[&str]) -> String {
         output(Command::new("kubectl").arg(format!("--kubeconfig={}", self.kubeconfig())).args(arguments))
     }
@@ -69,6 +79,7 @@ fn clusters_side_by_side_know_nothing_of_each_other_and_leave_nothing_behind() {
 
     let names = [first.name.clone(), second.name.clone()];
     assert!(names.iter().all(|name| traces(name).len() > 10), "a cluster has processes and control groups");
+    first.assert_is_as_it_says();
     assert_is_used_from_outside(&second);
     let namespaces: BTreeSet<_> = [first.init(), second.init()].into_iter().flat_map(namespaces_below).collect();
     assert!(namespaces.len() > 10, "a cluster, its node and its pods have namespaces of their own: {namespaces:?}");
@@ -135,6 +146,21 @@ fn a_run_that_fails_keeps_what_its_cluster_has_logged_and_one_without_a_cluster_
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("its nodes hide /var/lib"), "{why}");
     assert_eq!(why.lines().count(), 1, "{why}");
+}
+
+#[test]
+fn a_cluster_that_cannot_start_says_what_failed_and_leaves_nothing_behind() {
+    let (before, name) = (machine(), format!("broken-{}", std::process::id()));
+    let broken = tempfile::NamedTempFile::with_suffix(".tar").unwrap();
+    fs::write(&broken, "this is no archive of an image").unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster");
+    let refused = Command::new(script).args(["up", &name, "1"]).arg(broken.path()).output().unwrap();
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    assert!(why.contains("node1.log") && why.contains("ctr: "), "{why}");
+    assert_eq!((machine(), traces(&name)), (before, Vec::<String>::new()));
+    let gone = Command::new(script).args(["down", &name]).output().unwrap();
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("there is no such cluster"), "{gone:?}");
 }
 
 #[test]

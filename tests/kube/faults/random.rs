@@ -194,11 +194,11 @@ async fn begin<'a>(trial: &'a Trial, fault: Fault, before: &Before) -> Lasting<'
         Fault::NodeWithoutPower(member) => Lasting::Power { _cut: nodes.cut_power(before.places[member].node) },
         Fault::Parted(member) => Lasting::Partition(nodes.partition_pods_on(before.places[member].node)),
         Fault::PodKilled(member) => {
-            kill_pods(trial, &[member]).await;
+            kill_pods(trial, before, &[member]).await;
             Lasting::Over
         }
         Fault::AllPodsKilled => {
-            kill_pods(trial, &[0, 1, 2]).await;
+            kill_pods(trial, before, &[0, 1, 2]).await;
             Lasting::Over
         }
         Fault::ScaledDown(replicas) => {
@@ -214,11 +214,18 @@ async fn begin<'a>(trial: &'a Trial, fault: Fault, before: &Before) -> Lasting<'
     }
 }
 
-/// Without a grace in which they could hand anything over.
-async fn kill_pods(trial: &Trial, members: &[usize]) {
+/// Kills the processes of members, who can hand nothing over, and takes their pods away before they come back.
+async fn kill_pods(trial: &Trial, before: &Before, members: &[usize]) {
+    let kill = |member: &usize| {
+        let node = before.places[*member].node;
+        trial.nodes.command_in_node(node, &["pkill", "-KILL", "-x", "quorate"]).status().unwrap().success()
+    };
+    let killed = members.iter().filter(|member| kill(member)).count();
+    // Of all of them, one may be gone by another fault.
+    assert!(killed >= members.len().min(SIZE - 1), "only {killed} of {members:?} were there to kill");
     for member in members {
-        let kill = ["delete", "pod", &name(*member), "--force", "--grace-period=0"];
-        trial.members.namespace.kubectl(&kill).await.unwrap();
+        let away = ["delete", "pod", &name(*member), "--force", "--grace-period=0"];
+        trial.members.namespace.kubectl(&away).await.unwrap();
     }
 }
 

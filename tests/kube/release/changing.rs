@@ -13,7 +13,7 @@ use crate::nodes::Nodes;
 use crate::support::trio::wait_for;
 use crate::trial::Trial;
 
-/// Values that are given once (`api::chart` shows that a change is refused), that of another test, and one that asks for a kind which
+/// Values that are given once (`api::chart` shows which changes are refused), that of another test, and one that asks for a kind which
 /// is not there.
 const ELSEWHERE: [&str; 5] = ["cluster", "fullnameOverride", "storage", "voters", "serviceMonitor"];
 

@@ -72,6 +72,8 @@ impl Release {
         assert_eq!((&ready["status"], &ready["observedGeneration"]), (&"True".into(), generation), "{status:#}");
         assert_eq!(status["voters"], voters, "{status:#}");
         assert_eq!(status["members"].as_array().unwrap().len() as u64, voters, "{status:#}");
+        let version = |member: &Value| member["version"] == env!("CARGO_PKG_VERSION");
+        assert!(status["members"].as_array().unwrap().iter().all(version), "{status:#}");
         let set = self.namespace.get("statefulset/quorate").await.unwrap();
         assert_eq!((&set["spec"]["replicas"], &set["status"]["readyReplicas"]), (&voters.into(), &voters.into()));
     }
@@ -217,7 +219,9 @@ async fn after_an_uninstallation_another_release_of_the_chart_goes_on_where_it_w
     // Helm does not wait for the pods of what it has deleted.
     let pods = ["wait", "pods", "--selector=app.kubernetes.io/instance=quorate", "--for=delete", "--timeout=1m"];
     release.namespace.kubectl(&pods).await.unwrap();
-    assert_eq!(release.owned("pods,statefulsets,services,poddisruptionbudgets,roles").await, Vec::<String>::new());
+    let gone = "pods,statefulsets,services,poddisruptionbudgets,roles,rolebindings,serviceaccounts,clusterroles,\
+                clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings";
+    assert_eq!(release.owned(gone).await, Vec::<String>::new());
     assert_eq!(release.owned("persistentvolumeclaims").await.len(), 3);
     for name in CRDS {
         kubectl::get(&[name]).await.unwrap();

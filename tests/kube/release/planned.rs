@@ -128,7 +128,7 @@ async fn preferred(trial: &Trial) {
     assert!(gaps.iter().all(|gap| *gap <= GAP), "an election was without a leader for {gaps:?}");
 }
 
-/// Cordons the node of a follower, and takes the Raft leader's pod away by force so many times: that follower never leads while
+/// Cordons the node of a follower, kills the Raft leader and takes its pod away, so many times: that follower never leads while
 /// another member can.
 async fn passed_over(trial: &Trial, times: usize) {
     let member = (trial.members.whole().await.leader + 1) % SIZE;
@@ -151,11 +151,12 @@ async fn passed_over(trial: &Trial, times: usize) {
         let crashed = async |before: &Agreement| {
             assert_ne!(before.leader, member);
             let place = &trial.members.places().await[before.leader];
+            trial.nodes.in_node(place.node, &["pkill", "-KILL", "-x", "quorate"]);
             namespace.kubectl(&["delete", "pod", &name(before.leader), "--force", "--grace-period=0"]).await.unwrap();
             assert_ne!(trial.members.succeed(before.leader).await.leader, member);
             wait_for_another(trial, before.leader, place).await;
         };
-        let fault = format!("the Raft leader's pod gone by force, while the node of {pod} is cordoned");
+        let fault = format!("the Raft leader killed and its pod gone, while the node of {pod} is cordoned");
         trial.survives(&fault, crashed).await;
         assert_eq!(reigns().await, before, "{pod} has led meanwhile");
     }

@@ -35,13 +35,18 @@ const STEPS: [Step; 7] = [
 impl Release {
     /// Declares how many members there should be, and waits until there are as many, with as many ready pods, and nobody else.
     async fn resize(&self, Step { voters, learners, .. }: &Step) -> Value {
-        // What only the number of voters is about can be said like that.
-        match learners {
-            0 => self.namespace.kubectl(&["scale", "qc/quorate", &format!("--replicas={voters}")]).await.unwrap(),
-            _ => String::new(),
+        let patch = async |spec: &str| {
+            let spec = format!(r#"{{"spec": {{{spec}}}}}"#);
+            self.namespace.kubectl(&["patch", "qc/quorate", "--type=merge", "--patch", &spec]).await.unwrap();
         };
-        let spec = format!(r#"{{"spec": {{"voters": {voters}, "learners": {learners}}}}}"#);
-        self.namespace.kubectl(&["patch", "qc/quorate", "--type=merge", "--patch", &spec]).await.unwrap();
+        match learners {
+            // What only the number of voters is about can be said like that.
+            0 => {
+                self.namespace.kubectl(&["scale", "qc/quorate", &format!("--replicas={voters}")]).await.unwrap();
+                patch(r#""learners": 0"#).await;
+            }
+            _ => patch(&format!(r#""voters": {voters}, "learners": {learners}"#)).await,
+        }
         let all = voters + learners;
         let has_members = |status: &Value| {
             status["voters"] == *voters && status["members"].as_array().is_some_and(|it| it.len() as u64 == all)

@@ -165,7 +165,7 @@ async fn of_another_cluster_and_wiped(nodes: &Nodes, release: &Release) {
     assert_eq!(release.status().await["clusterId"], elsewhere);
 }
 
-/// Waits until a condition says why a member is refused; its pod is not ready.
+/// Waits until a condition says why a member is refused, and what to do; its pod is not ready.
 async fn refused(release: &Release, pod: &str, why: &str) {
     let is_told = |status: &Value| {
         let text = degraded(status);
@@ -173,6 +173,10 @@ async fn refused(release: &Release, pod: &str, why: &str) {
     };
     let status = release.status_when("told", is_told).await;
     println!("{}", degraded(&status));
+    assert!(
+        ["volume", "back", "empty"].iter().all(|word| degraded(&status).contains(word)),
+        "it does not say what to do"
+    );
     assert_eq!(status["voters"], 5);
     let url = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/readyz?verbose", release.namespace.name);
     let ready = kubectl(&["get", "--raw", &url]).await;
