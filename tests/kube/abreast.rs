@@ -149,12 +149,13 @@ fn a_run_that_fails_keeps_what_its_cluster_has_logged_and_one_without_a_cluster_
 }
 
 #[test]
-fn a_cluster_that_cannot_start_says_what_failed_and_leaves_nothing_behind() {
+fn clusters_that_cannot_start_say_what_failed_and_leave_nothing_behind() {
     let (before, name) = (machine(), format!("broken-{}", std::process::id()));
-    let broken = tempfile::NamedTempFile::with_suffix(".tar").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.tar");
     fs::write(&broken, "this is no archive of an image").unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kube/cluster/cluster");
-    let refused = Command::new(script).args(["up", &name, "1"]).arg(broken.path()).output().unwrap();
+    let refused = Command::new(script).args(["up", &name, "1"]).arg(broken).output().unwrap();
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{why}");
     assert!(why.contains("node1.log") && why.contains("ctr: "), "{why}");
