@@ -22,6 +22,7 @@ use super::events::{Teller, events, reference};
 use super::fitness;
 use super::index::{Declaration, Index, ObjectKey, Seen, Status, Told};
 use super::labelling::Labelling;
+use super::lapses::Lapses;
 use super::leaders::{AllMarked, AllMarks, Marked, Marks};
 use super::lease_mirror::{self, LeaseMirror};
 use super::members;
@@ -72,6 +73,7 @@ pub(super) struct Controller<'a> {
     before: BTreeMap<Target, Told>,
     /// What was said to be wrong, so that it is said once.
     said: BTreeSet<String>,
+    lapses: Lapses,
     marking: Marking,
 }
 
@@ -117,6 +119,7 @@ pub(super) async fn run(
         refusals: Refusals::new(),
         before: BTreeMap::new(),
         said: BTreeSet::new(),
+        lapses: Lapses::default(),
         marking: Marking { marks, marked, leases },
     };
     tokio::join!(
@@ -255,13 +258,13 @@ impl Controller<'_> {
             Writer { cluster: cluster.clone(), leadership: self.leadership, now: self.coordinator.time_of_day() };
         let (mut offers, mut foreign, mut invalid) = (Vec::new(), Vec::new(), Vec::new());
         for (key, seen) in self.ours(self.index.configs.iter()) {
-            invalid.extend(seen.wanted.is_err().then_some((Kind::Config, key)));
+            invalid.extend(seen.wanted.is_err().then(|| (Kind::Config, key.clone())));
             let status =
                 config_id(key).and_then(|id| writer.of_config(&id, seen, &state, &self.replication, &self.refusals));
             offers.extend(self.offer(Kind::Config, key, seen, status, &cluster, &mut foreign));
         }
         for (key, seen) in self.ours(self.index.elections.iter()) {
-            invalid.extend(seen.wanted.is_err().then_some((Kind::Election, key)));
+            invalid.extend(seen.wanted.is_err().then(|| (Kind::Election, key.clone())));
             let status = election_id(key)
                 .and_then(|id| writer.of_election(&id, seen, &state, &self.refusals, &self.marking.marked(key)));
             offers.extend(self.offer(Kind::Election, key, seen, status, &cluster, &mut foreign));
@@ -271,6 +274,7 @@ impl Controller<'_> {
         if let Some(more) = foreign.len().checked_sub(NAMED).filter(|more| *more > 0) {
             troubles.unwritten.push(format!("{more} more statuses are written by other clusters"));
         }
+        troubles.past = self.lapses.observe(troubles.all(), writer.now);
         if let (Some(seen), Some(view)) = (self.index.clusters.get(&own), view) {
             let status = writer.of_cluster(seen, self.release.cluster.as_str(), view, &troubles);
             // Written first, because it is one, and says how the rest is.
@@ -349,7 +353,8 @@ impl Controller<'_> {
         let unseen = |kind: Kind| {
             self.index.trouble(kind).map(|error| format!("{} are not seen: {}", kind.plural(), error.reason.text()))
         };
-        Troubles { unseen: Kind::ALL.into_iter().filter_map(unseen).collect(), unwritten: self.writer.troubles(now) }
+        let unseen = Kind::ALL.into_iter().filter_map(unseen).collect();
+        Troubles { unseen, unwritten: self.writer.troubles(now), past: None }
     }
 
     /// Logs what is newly wrong, and what is right again.

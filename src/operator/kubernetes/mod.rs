@@ -17,6 +17,7 @@ mod events;
 mod fitness;
 mod index;
 mod labelling;
+mod lapses;
 mod leader_label;
 mod leaderless;
 mod leaders;

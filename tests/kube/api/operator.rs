@@ -127,6 +127,8 @@ async fn a_cluster_that_asks_for_another_name_than_its_members_serve_says_so() {
     cluster.start_all().await;
     let (reason, message) = cluster.wait_for("qc/quorate", "Ready", "False").await;
     assert_eq!(reason, "AnotherCluster");
+    // Whoever waits for it gives up at once: it needs a change.
+    assert_eq!(cluster.wait_for("qc/quorate", "Stalled", "True").await, (reason, message.clone()));
     assert!(message.contains(&format!("{asked:?}")) && message.contains(&format!("{served:?}")), "{message}");
     cluster.apply_text("web", "one").await;
     cluster.wait_until_served("web", Some("one")).await;

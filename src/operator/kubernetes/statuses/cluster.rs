@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::{Troubles, Writer, finding, why};
 use crate::coordinator::{ClusterView, MemberState as State, MemberView};
 use crate::machine::command::ClusterSize;
@@ -10,6 +12,9 @@ use crate::operator::resources::{
     ConditionType, Finding, MemberRole, MemberState, MemberStatus, QuorateCluster, QuorateClusterSpec,
     QuorateClusterStatus, Truth, conditions,
 };
+
+/// Why a cluster is not degraded.
+const WELL: &str = "AllMembersAnswer";
 
 impl Writer {
     /// The status of this member's own cluster; `None` when the one that it has says the same. The members serve
@@ -24,12 +29,12 @@ impl Writer {
         let former = seen.status.as_ref();
         let found = Found::of(view);
         let mut findings = match &seen.wanted {
-            Ok(spec) => vec![found.ready(spec, serves), found.progressing(spec)],
-            Err(invalid) => [(ConditionType::Ready, Truth::False), (ConditionType::Stalled, Truth::True)]
-                .map(|(condition, truth)| finding(condition, truth, "Invalid", why(invalid)))
-                .into(),
+            Ok(spec) if spec.cluster != serves => stalled("AnotherCluster", &another(spec, serves)),
+            Ok(spec) => vec![found.ready(spec), found.progressing(spec)],
+            Err(invalid) => stalled("Invalid", &why(invalid)),
         };
-        findings.extend([found.quorum(), found.degraded(troubles)]);
+        let told = former.and_then(|former| former.conditions.iter().find(|it| it.reason == WELL));
+        findings.extend([found.quorum(), found.degraded(troubles, told)]);
         let status = QuorateClusterStatus {
             cluster_id: self.cluster_id(),
             observed_leadership: None,
@@ -47,6 +52,22 @@ impl Writer {
         };
         self.if_news(former, status)
     }
+}
+
+/// Nothing comes of it until somebody changes it.
+fn stalled(reason: &'static str, why: &str) -> Vec<Finding> {
+    [(ConditionType::Ready, Truth::False), (ConditionType::Stalled, Truth::True)]
+        .map(|(condition, truth)| finding(condition, truth, reason, why.to_owned()))
+        .into()
+}
+
+/// Why the members do not serve it.
+fn another(spec: &QuorateClusterSpec, serves: &str) -> String {
+    format!(
+        "the members serve what asks for {serves:?} (their setting --cluster), and this asks for {:?}: delete it and apply it \
+         with the other name, or give the members that one",
+        spec.cluster
+    )
 }
 
 fn member(view: &MemberView) -> MemberStatus {
@@ -97,17 +118,9 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn ready(&self, spec: &QuorateClusterSpec, serves: &str) -> Finding {
+    fn ready(&self, spec: &QuorateClusterSpec) -> Finding {
         let (size, ready) = (size(spec), ConditionType::Ready);
         match self.view.available {
-            _ if spec.cluster != serves => {
-                let message = format!(
-                    "the members serve what asks for {serves:?} (their setting --cluster), and this asks for {:?}: delete it \
-                     and apply it with the other name, or give the members that one",
-                    spec.cluster
-                );
-                finding(ready, Truth::False, "AnotherCluster", message)
-            }
             false => finding(ready, Truth::False, "NoQuorum", self.answering()),
             true if self.voters < size.voters as usize || self.learners < size.learners as usize => {
                 finding(ready, Truth::False, "Growing", self.declared(size))
@@ -141,8 +154,8 @@ impl<'a> Found<'a> {
         finding(progressing, truth, reason, self.step(size))
     }
 
-    /// Degraded is what a person may have to look at; the cluster serves.
-    fn degraded(&self, troubles: &Troubles) -> Finding {
+    /// Degraded is what a person may have to look at; the cluster serves. What an earlier leadership has `told` of the past stays.
+    fn degraded(&self, troubles: &Troubles, told: Option<&Condition>) -> Finding {
         let degraded = ConditionType::Degraded;
         let silent: Vec<_> = self.silent.iter().map(|member| member.name.as_str()).collect();
         let silent = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
@@ -155,7 +168,14 @@ impl<'a> Found<'a> {
         };
         let wrong: Vec<_> = refused.into_iter().chain(silent).chain(troubles.all().cloned()).collect();
         match wrong.is_empty() {
-            true => finding(degraded, Truth::False, "AllMembersAnswer", "every member answers".to_owned()),
+            true => {
+                let message = match (&troubles.past, told) {
+                    (Some(past), _) => format!("every member answers; {past}"),
+                    (None, Some(told)) => told.message.clone(),
+                    (None, None) => "every member answers".to_owned(),
+                };
+                finding(degraded, Truth::False, WELL, message)
+            }
             false => finding(degraded, Truth::True, reason, wrong.join("; ")),
         }
     }
@@ -173,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::coordinator::Phase;
-    use crate::types::{MemberId, Revision, Term};
+    use crate::types::{MemberId, Revision, Term, Timestamp};
 
     fn spec(voters: i32, learners: i32) -> QuorateClusterSpec {
         let cluster = "default".to_owned();
@@ -219,19 +239,24 @@ mod tests {
             (spec(3, 0), ClusterView { available: false, ..view(3, 0, "") }, "False", "NoQuorum"),
         ];
         for (spec, view, status, reason) in cases {
-            let found = Found::of(&view).ready(&spec, "default");
+            let found = Found::of(&view).ready(&spec);
             assert_eq!((found.truth.as_str(), found.reason), (status, reason), "{}", found.message);
         }
-        let found = Found::of(&view(3, 0, "")).ready(&spec(3, 0), "other");
-        assert_eq!((found.truth.as_str(), found.reason), ("False", "AnotherCluster"), "{}", found.message);
     }
 
     #[test]
     fn what_is_wrong_is_told_by_the_worst_of_it() {
         let degraded = |view: &ClusterView, unseen: &[&str], unwritten: &[&str]| {
             let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-            Found::of(view).degraded(&Troubles { unseen: texts(unseen), unwritten: texts(unwritten) })
+            let troubles = Troubles { unseen: texts(unseen), unwritten: texts(unwritten), past: None };
+            Found::of(view).degraded(&troubles, None)
         };
+        let past = |view: &ClusterView| {
+            let past = Some("from one to two: unseen".to_owned());
+            Found::of(view).degraded(&Troubles { past, ..Troubles::default() }, None)
+        };
+        let told = conditions(&[], &[past(&view(3, 0, ""))], None, Timestamp::default());
+        let later = |view: &ClusterView| Found::of(view).degraded(&Troubles::default(), told.first());
         let silent = ClusterView {
             members: view(3, 0, "")
                 .members
@@ -258,6 +283,10 @@ mod tests {
             ),
             (degraded(&silent, &["unseen"], &[]), "True", "MembersUnreachable", "no answer from quorate-2; unseen"),
             (degraded(&refused, &[], &[]), "True", "MembersRefused", "q is refused: its volume; no answer"),
+            (past(&view(3, 0, "")), "False", "AllMembersAnswer", "every member answers; from one to two: unseen"),
+            (past(&silent), "True", "MembersUnreachable", "no answer from quorate-2"),
+            (later(&view(3, 0, "")), "False", "AllMembersAnswer", "every member answers; from one to two: unseen"),
+            (later(&silent), "True", "MembersUnreachable", "no answer from quorate-2"),
         ];
         for (found, status, reason, message) in cases {
             assert_eq!((found.truth.as_str(), found.reason), (status, reason), "{}", found.message);

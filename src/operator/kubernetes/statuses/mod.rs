@@ -34,6 +34,8 @@ pub(super) struct Troubles {
     pub(super) unseen: Vec<String>,
     /// Statuses that are not written.
     pub(super) unwritten: Vec<String>,
+    /// When nothing of the kind is wrong: what was, and from when to when.
+    pub(super) past: Option<String>,
 }
 
 impl Troubles {
