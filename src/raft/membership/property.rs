@@ -39,15 +39,19 @@ enum Happening {
     LooksAndEnds(Look),
 }
 
-/// What the Raft leader knows of the others.
+/// What the Raft leader knows of the others, and where it is wrong.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     caught_up: Mask,
     /// It is not known of them whether they are there.
     unclear: Mask,
+    /// They were heard of, and have ended right after it.
+    late: Mask,
+    /// They are there, and were not heard of for long.
+    unheard: Mask,
 }
 
-const CLEAR: Look = Look { caught_up: Mask::MAX, unclear: 0 };
+const CLEAR: Look = Look { caught_up: Mask::MAX, unclear: 0, late: 0, unheard: 0 };
 
 /// How far a member-to-be gets.
 #[derive(Debug, Clone, Copy)]
@@ -61,9 +65,15 @@ enum Joined {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let member = || 0..NAMES.len();
+    let few = || (any::<Mask>(), any::<Mask>()).prop_map(|(one, other)| one & other);
+    let wrong = || prop_oneof![Just(0), few()];
     let look = || {
-        (any::<Mask>(), any::<Mask>(), any::<Mask>())
-            .prop_map(|(caught_up, one, other)| Look { caught_up, unclear: one & other })
+        (any::<Mask>(), few(), wrong(), wrong()).prop_map(|(caught_up, unclear, late, unheard)| Look {
+            caught_up,
+            unclear,
+            late,
+            unheard,
+        })
     };
     let joined = prop_oneof![1 => Just(Joined::HasAnId), 1 => Just(Joined::IsAdded), 4 => Just(Joined::Knows)];
     prop_oneof![
@@ -128,6 +138,10 @@ fn ordinal(name: &str) -> Option<u32> {
     NAMES.iter().position(|known| *known == name).and_then(|position| u32::try_from(position).ok())
 }
 
+fn is_quorum(members: &BTreeSet<MemberId>, voters: &BTreeSet<MemberId>) -> bool {
+    voters.intersection(members).count() * 2 > voters.len()
+}
+
 impl World {
     /// One member alone, as every cluster begins.
     fn new() -> Self {
@@ -181,9 +195,13 @@ impl World {
         running.filter_map(|name| self.volumes[name].member).collect()
     }
 
+    /// Members that can come back, if they do not run: their volumes are there.
+    fn kept(&self) -> BTreeSet<MemberId> {
+        self.volumes.values().filter_map(|volume| volume.member).collect()
+    }
+
     fn has_quorum(&self, voters: &BTreeSet<MemberId>) -> bool {
-        let living = self.living();
-        voters.iter().filter(|voter| living.contains(voter)).count() * 2 > voters.len()
+        is_quorum(&self.living(), voters)
     }
 
     /// The voters of the newest membership.
@@ -273,7 +291,7 @@ impl World {
 
     /// What the Raft leader sees now; false when nobody leads.
     fn survey(&mut self, look: Look) -> bool {
-        let living = self.living();
+        let (living, kept) = (self.living(), self.kept());
         if !self.picture.voters.iter().all(|voters| self.has_quorum(voters)) {
             return false;
         }
@@ -288,7 +306,9 @@ impl World {
             let contact = match living.contains(member) {
                 _ if *member == self.picture.own => Contact::Lately,
                 _ if is_in(look.unclear) => Contact::Before,
+                true if is_in(look.unheard) => Contact::Silent,
                 true => Contact::Lately,
+                false if is_in(look.late) && kept.contains(member) => Contact::Lately,
                 false => Contact::Silent,
             };
             self.picture.contacts.insert(*member, contact);
@@ -317,7 +337,7 @@ impl World {
             }
             _ if self.care() == Care::Paused => assert_eq!(next, Next::Nothing, "it is paused"),
             Next::Promote { .. } | Next::Demote { .. } | Next::Replace { .. } => {
-                self.picture.voters = vec![self.changed(&next)];
+                self.picture.voters = vec![self.changed(&next, look)];
                 if let Next::Replace { old, .. } = next {
                     self.remove(old);
                 }
@@ -327,8 +347,11 @@ impl World {
                 self.remove(*member);
             }
             Next::HandOver { to, .. } => {
-                assert!(self.living().contains(to) && voters.contains(to) && *to != self.picture.own, "{next:?}");
-                self.picture.own = *to;
+                assert!(self.kept().contains(to) && voters.contains(to) && *to != self.picture.own, "{next:?}");
+                // Whoever does not answer does not lead.
+                if self.living().contains(to) {
+                    self.picture.own = *to;
+                }
             }
             Next::Forget(member) => {
                 assert!(!self.picture.nodes.contains_key(member), "{member} is a member and is forgotten");
@@ -346,7 +369,7 @@ impl World {
         }
         let next = plan(&self.picture);
         if let Next::Promote { .. } | Next::Demote { .. } | Next::Replace { .. } = next {
-            let after = self.changed(&next);
+            let after = self.changed(&next, look);
             self.picture.voters.push(after);
             self.picture.progress = Progress::Pending;
             let ended = self.picture.own;
@@ -355,11 +378,13 @@ impl World {
         }
     }
 
-    /// The voters after a change, which must be the one that it says, and cost no quorum.
-    fn changed(&self, next: &Next) -> BTreeSet<MemberId> {
+    /// The voters after a change, which must be the one that it says, and cost no quorum. Whoever has ended since it was heard of is
+    /// waited for.
+    fn changed(&self, next: &Next, look: Look) -> BTreeSet<MemberId> {
         let (before, living) = (self.voters(), self.living());
+        let there = if look.late == 0 { living.clone() } else { self.kept() };
         let without = |gone: &MemberId| before.iter().copied().filter(|voter| voter != gone).collect::<BTreeSet<_>>();
-        let comes = |new: &MemberId| assert!(living.contains(new) && !self.gone.contains(new), "{next:?}");
+        let comes = |new: &MemberId| assert!(there.contains(new) && !self.gone.contains(new), "{next:?}");
         let (after, expected) = match next {
             Next::Promote { learner, voters } => {
                 comes(learner);
@@ -378,7 +403,7 @@ impl World {
         };
         assert_eq!(*after, expected, "one change at a time: {next:?}");
         for voters in [before, after] {
-            assert!(self.has_quorum(voters), "no quorum of {voters:?} lives: {next:?}");
+            assert!(is_quorum(&there, voters), "no quorum of {voters:?} is there: {next:?}");
         }
         let names: BTreeSet<_> = after.iter().map(|voter| self.picture.name(*voter)).collect();
         assert_eq!(names.len(), after.len(), "a name votes twice: {next:?}");
