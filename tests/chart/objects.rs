@@ -227,7 +227,7 @@ fn check_rule(rule: &Value) {
     }
     assert_eq!(rule["nonResourceURLs"], Value::Null, "{rule}");
     // Whatever can be named is.
-    let everywhere = ["persistentvolumeclaims", "nodes", "quorateclusters", "replicatedconfigs/status", "events"];
+    let everywhere = ["persistentvolumeclaims", "nodes", "replicatedconfigs", "replicatedconfigs/status", "events"];
     let collections = if of_leaders { &["pods", "leases"][..] } else { &everywhere[..] };
     assert_ne!(rule["resourceNames"].is_array(), collections.contains(&words("resources")[0]), "{rule}");
 }
