@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process kube kube-check kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-up kube-down kube-shell bench figures tools
+.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process kube kube-check kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -143,6 +143,7 @@ kube-long: kube-check image ## What make kube-faults and make kube-release do, i
 kube-in-turn:
 	$(MAKE) kube-random
 	$(if $(AWAY),$(MAKE) $(AWAY))
+	$(MAKE) kube-pages
 
 kube-faults: kube-check image ## Draw faults at random, one after the other and two at a time (QUORATE_FAULT_SEED=N)
 	$(MAKE) --jobs=2 kube-random $(AWAY)
@@ -154,10 +155,16 @@ kube-outage: export QUORATE_OUTAGE ?= 600
 kube-outage: ## Take the API server away for ten minutes (QUORATE_OUTAGE=SECONDS), with an image of `make image`
 	$(call IN_KUBERNETES,3) faults::outage
 
-kube-release: kube-check image kube-chart ## Install, change and remove the chart on a real Kubernetes, as the README says
+kube-release: kube-check image kube-chart kube-pages ## Install, change and remove the chart on a real Kubernetes, as the README says
+
+# What readers of the documents do, and see: as long as the faults are shorter than all the rest of it, in their time.
+PAGES := release::readme release::runbooks release::declaring release::prometheus
 
 kube-chart:
-	$(call IN_KUBERNETES,3) release::
+	$(call IN_KUBERNETES,3) release:: $(addprefix --skip ,$(PAGES))
+
+kube-pages:
+	$(call IN_KUBERNETES,3) $(PAGES)
 
 # Dozens of clusters run on this machine there: with members that are not optimised, it would be twice as much work.
 kube-api: export QUORATE_TEST_PROGRAM = $(CURDIR)/target/release/quorate
