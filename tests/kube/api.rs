@@ -16,7 +16,6 @@ pub mod operated;
 mod operator;
 mod outages;
 mod policies;
-mod proxy;
 mod replicating;
 mod rights;
 mod rules;

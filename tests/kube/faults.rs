@@ -1,6 +1,6 @@
 //! What goes wrong with pods, nodes, networks, disks and the API server, and what members must come through.
 
-mod outage;
+pub mod outage;
 mod random;
 
 use std::time::Duration;

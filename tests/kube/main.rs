@@ -20,6 +20,7 @@ mod members;
 mod namespace;
 mod nodes;
 mod pods;
+mod proxy;
 mod release;
 mod serving;
 #[path = "../support/mod.rs"]

@@ -215,6 +215,12 @@ pub fn metric(metrics: &str, name: &str) -> String {
     value.unwrap_or_else(|| panic!("no metric {name} in:\n{metrics}")).to_owned()
 }
 
+/// What a metric comes to, in all its series with that label.
+pub fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    let series = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    series.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
 /// What they agree on, if they do.
 fn agreement(seen: &[Option<wire::Cluster>]) -> Option<Agreement> {
     let seen: Vec<_> = seen.iter().map(Option::as_ref).collect::<Option<_>>()?;

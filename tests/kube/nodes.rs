@@ -14,6 +14,9 @@ use crate::{alone, kubectl};
 /// How many nodes there are: `node1` to `node3`.
 const SIZE: usize = 3;
 
+/// Where the tests run, with the control plane: nodes and pods can reach it.
+pub const CONTROL_PLANE: &str = "10.89.0.1";
+
 /// The cluster's nodes, which one test at a time may break.
 pub struct Nodes {
     cluster: String,
@@ -41,7 +44,7 @@ impl Nodes {
     pub fn partition_node(&self, node: usize) -> Partition<'_> {
         let others = (1..=SIZE).filter(|other| *other != node);
         let addresses = others.flat_map(|other| [format!("10.89.0.1{other}"), format!("10.244.{other}.0/24")]);
-        let from: Vec<_> = addresses.chain(["10.89.0.1".to_owned()]).collect();
+        let from: Vec<_> = addresses.chain([CONTROL_PLANE.to_owned()]).collect();
         Partition::begin(self, vec!["node".to_owned(), node.to_string()], &from)
     }
 

@@ -116,6 +116,18 @@ impl Trial {
         self.acknowledged_in_all(self.clients.workload.acknowledged() + writes).await;
     }
 
+    /// Waits until as much is done as in good times: writes are acknowledged, each member is asked for the newest of them, and an
+    /// election has changed hands.
+    pub async fn goes_on(&self) {
+        let (reigns, deadline) = (self.reigns(), Instant::now() + PATIENCE);
+        self.acknowledged_more(WRITES).await;
+        self.clients.workload.read_back(&self.clients.workload.newest_acknowledged()).await;
+        while self.reigns() == reigns {
+            assert!(Instant::now() < deadline, "no election has changed hands within {PATIENCE:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn acknowledged_in_all(&self, enough: usize) {
         let deadline = Instant::now() + PATIENCE;
         self.clients

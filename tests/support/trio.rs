@@ -100,17 +100,24 @@ impl Trio {
 
     /// The command line of a member, with other ports.
     pub fn command_on(&self, member: usize, ports: [u16; 3]) -> Command {
-        let [http, health, wire] = ports.map(|port| format!("127.0.0.1:{port}"));
         let all = self.members.iter().enumerate();
         let cluster: Vec<_> = all.map(|(number, other)| format!("{}=127.0.0.1:{}", name(number), other.wire)).collect();
-        let mut command = Command::new(program());
+        let mut command = self.listening(member, ports);
+        command.args(["--initial-cluster", &cluster.join(",")]);
         command
-            .arg("serve")
-            .args(["--name", &name(member)])
-            .arg("--data-dir")
-            .arg(self.data(member))
-            .args(["--initial-cluster", &cluster.join(",")])
-            .args(["--http", &http, "--health", &health, "--member-listen", &wire]);
+    }
+
+    /// The command line of a member that is told of no other.
+    pub fn command_alone(&self, member: usize) -> Command {
+        let Member { http, health, wire, .. } = self.members[member];
+        self.listening(member, [http, health, wire])
+    }
+
+    fn listening(&self, member: usize, ports: [u16; 3]) -> Command {
+        let [http, health, wire] = ports.map(|port| format!("127.0.0.1:{port}"));
+        let mut command = Command::new(program());
+        command.arg("serve").args(["--name", &name(member)]).arg("--data-dir").arg(self.data(member));
+        command.args(["--http", &http, "--health", &health, "--member-listen", &wire]);
         command
     }
 

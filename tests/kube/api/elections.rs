@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::elected::{Granted, LABEL, LONG, Sight, figures, nothing_changes, pods};
 use super::operated::Operated;
-use super::proxy::{Fault, Proxy};
 use crate::kubectl::{helm, kubectl, shell};
+use crate::proxy::{Fault, Proxy};
 use crate::release::helm::CHART;
 use crate::support::effort::Effort;
 use crate::support::trio::{SIZE, wait_for};

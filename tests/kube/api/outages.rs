@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::operated::{Operated, find};
-use super::proxy::{Fault, Proxy};
+use crate::proxy::{Fault, Proxy};
 use crate::support::trio::{SIZE, wait_for};
 
 /// A write of an application is answered within this, whatever the API server does. That is far more than it takes, and far
@@ -20,15 +20,6 @@ pub struct Weather {
     pub cluster: Operated,
     proxy: Proxy,
 }
-
-/// How a fault is told: as what its requests are counted, and in which words it is logged.
-struct Told {
-    reason: &'static str,
-    log: &'static str,
-}
-
-/// What is logged when not even a status can be written.
-const NOTHING_WRITTEN: &str = "nothing can be written; it is tried again";
 
 impl Weather {
     pub async fn fine() -> Self {
@@ -105,35 +96,58 @@ impl Weather {
 
     /// The fault is told by a metric and in the log, touches no application, and what was declared meanwhile is there, with its
     /// conditions, when it is over.
-    async fn weathers(&self, fault: Fault, told: Told) {
-        let (counted, logged) = (self.errors(told.reason).await, self.logged(told.log));
+    async fn weathers(&self, fault: Fault) {
+        let told = fault.told();
+        let counted = self.errors(told.reason).await;
+        let logged = [told.log, told.why].map(|text| (text, self.logged(text)));
         self.proxy.set(fault.clone());
         self.cluster.apply_text("meanwhile", "new").await;
         let failure = format!("{fault:?} is not counted as {}", told.reason);
         wait_for(&failure, async || (self.errors(told.reason).await > counted).then_some(())).await;
-        let failure = format!("{fault:?} is not logged as {:?}", told.log);
-        wait_for(&failure, async || (self.logged(told.log) > logged).then_some(())).await;
+        for (text, before) in logged {
+            let failure = format!("{fault:?} is not logged as {text:?}");
+            wait_for(&failure, async || (self.logged(text) > before).then_some(())).await;
+        }
         self.data_plane_is_untouched().await;
         self.proxy.set(Fault::None);
         self.cluster.wait_until_served("meanwhile", Some("new")).await;
         for condition in ["Ready", "Replicated"] {
             self.cluster.wait_for("rcfg/meanwhile", condition, "True").await;
         }
-        self.cluster.wait_for("qc/quorate", "Degraded", "False").await;
+        let is_told = |cluster: &Value| {
+            let degraded = find(cluster, "Degraded").filter(|degraded| degraded["status"] == "False");
+            degraded.is_some_and(|degraded| degraded["message"].as_str().unwrap().contains(told.why))
+        };
+        self.cluster.wait_until("qc/quorate", &format!("well again, after {:?}", told.why), is_told).await;
         self.data_plane_is_untouched().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_away_is_waited_for() {
-    let told = Told { reason: "unreachable", log: "are not seen: the API server cannot be reached" };
-    Weather::fine().await.weathers(Fault::Away, told).await;
+    Weather::fine().await.weathers(Fault::Away).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_takes_requests_and_never_answers_is_given_up_and_asked_again() {
-    let told = Told { reason: "unreachable", log: "are not seen: the API server cannot be reached" };
-    Weather::fine().await.weathers(Fault::Hangs, told).await;
+    Weather::fine().await.weathers(Fault::Hangs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fall_silent_are_given_up_although_nobody_has_closed_them() {
+    Weather::fine().await.weathers(Fault::Stalls).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_the_api_server_is_away_is_served_until_it_is_back_and_no_longer() {
+    let weather = Weather::fine().await;
+    weather.proxy.set(Fault::Away);
+    weather.cluster.resources.namespace.kubectl(&["delete", "rcfg/before"]).await.unwrap();
+    wait_for("nobody misses the API server", async || (weather.errors("unreachable").await > 0.0).then_some(())).await;
+    weather.data_plane_is_untouched().await;
+    weather.proxy.set(Fault::None);
+    weather.cluster.wait_until_served("before", None).await;
+    weather.keys_are_written().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,46 +158,38 @@ async fn an_api_server_that_is_slow_is_served_slowly_and_given_up_when_it_takes_
     weather.data_plane_is_untouched().await;
     weather.cluster.wait_until_served("slow", Some("new")).await;
     weather.cluster.wait_for("rcfg/slow", "Ready", "True").await;
-    let told = Told { reason: "timeout", log: NOTHING_WRITTEN };
-    weather.weathers(Fault::Slow(Duration::from_secs(12), Some(Method::PATCH)), told).await;
+    weather.weathers(Fault::Slow(Duration::from_secs(12), Some(Method::PATCH))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_somebody_else_was_faster_with_is_made_again() {
-    let told = Told { reason: "conflict", log: "not written; it is tried again" };
-    Weather::fine().await.weathers(Fault::Answers(StatusCode::CONFLICT, Some(Method::PATCH)), told).await;
+    Weather::fine().await.weathers(Fault::Answers(StatusCode::CONFLICT, Some(Method::PATCH))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_whose_state_is_not_kept_any_more_begins_anew() {
-    let told = Told { reason: "expired", log: "are not seen: the API server does not keep so old a state" };
-    Weather::fine().await.weathers(Fault::WatchesEnd(410), told).await;
+    Weather::fine().await.weathers(Fault::WatchesEnd(410)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_is_cut_begins_anew() {
-    let told = Told { reason: "other", log: "are not seen: the API server has failed" };
-    Weather::fine().await.weathers(Fault::WatchesEnd(500), told).await;
+    Weather::fine().await.weathers(Fault::WatchesEnd(500)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_has_too_many_requests_is_asked_again_later() {
-    let told = Told { reason: "throttled", log: "are not seen: the API server has too many requests" };
-    Weather::fine().await.weathers(Fault::Answers(StatusCode::TOO_MANY_REQUESTS, None), told).await;
+    Weather::fine().await.weathers(Fault::Answers(StatusCode::TOO_MANY_REQUESTS, None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_that_are_taken_away_are_missed_by_no_application() {
-    let told =
-        Told { reason: "forbidden", log: "are not seen: the members' ServiceAccount may not list or watch them" };
-    Weather::fine().await.weathers(Fault::Answers(StatusCode::FORBIDDEN, None), told).await;
+    Weather::fine().await.weathers(Fault::Answers(StatusCode::FORBIDDEN, None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_that_the_api_server_fails_to_take_is_written_again() {
-    let told = Told { reason: "other", log: NOTHING_WRITTEN };
     let fault = Fault::Answers(StatusCode::INTERNAL_SERVER_ERROR, Some(Method::PATCH));
-    Weather::fine().await.weathers(fault, told).await;
+    Weather::fine().await.weathers(fault).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,7 @@ async fn without_the_api_server_the_members_come_through_all_of_this_and_then_ev
             if minute > 1 {
                 turmoil(&trial, &places).await;
             }
-            assert_served(&release, "before").await;
+            assert_served(&release, "web", "before").await;
             while began.elapsed() < least.min(TURMOIL * minute) {
                 trial.acknowledged_more(10).await;
             }
@@ -130,24 +130,25 @@ pub async fn declare_everything(release: &Release) {
         .map(|number| document("LeaderElection", &format!("work-{number}"), "{sessionTtl: 3s}"))
         .collect();
     release.namespace.apply(&elections.join("\n---\n")).await.unwrap();
-    declare_text(release, "before").await;
+    declare_text(release, "web", "before").await;
     everything_is_told(release).await;
 }
 
-async fn declare_text(release: &Release, text: &str) {
-    let config = document("ReplicatedConfig", "web", &format!("{{data: {{text: {text}}}}}"));
+/// Declares a config with one text.
+pub async fn declare_text(release: &Release, config: &str, text: &str) {
+    let config = document("ReplicatedConfig", config, &format!("{{data: {{text: {text}}}}}"));
     release.namespace.apply(&config).await.unwrap();
 }
 
-fn document(kind: &str, resource: &str, spec: &str) -> String {
+pub fn document(kind: &str, resource: &str, spec: &str) -> String {
     format!("apiVersion: quorate.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {resource}}}\nspec: {spec}")
 }
 
 /// Waits until what is declared now is served, and Kubernetes is told so, by whoever leads now.
 pub async fn everything_converges(trial: &Trial, release: &Release) {
-    declare_text(release, "after").await;
+    declare_text(release, "web", "after").await;
     everything_is_told(release).await;
-    assert_served(release, "after").await;
+    assert_served(release, "web", "after").await;
     let leader = name(trial.members.whole().await.leader);
     release.status_when("told who leads", |status| status["raftLeader"] == leader).await;
     leaders_are_told(release).await;
@@ -200,9 +201,9 @@ async fn everything_is_told(release: &Release) {
     namespace.kubectl(&[&["wait", "--for=condition=Ready", "--timeout=60s"], &elections[..]].concat()).await.unwrap();
 }
 
-/// Every member serves this text from its own state.
-async fn assert_served(release: &Release, text: &str) {
-    let path = format!("v1/config/{}/web?consistency=stale", release.namespace.name);
+/// Every member serves this text of a config from its own state.
+pub async fn assert_served(release: &Release, config: &str, text: &str) {
+    let path = format!("v1/config/{}/{config}?consistency=stale", release.namespace.name);
     for url in release.members().urls() {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -214,7 +215,7 @@ async fn assert_served(release: &Release, text: &str) {
             if served == text {
                 break;
             }
-            assert!(Instant::now() < deadline, "{url} serves {served} and not {text}");
+            assert!(Instant::now() < deadline, "{url} serves {served} of {config} and not {text}");
             sleep(Duration::from_millis(100)).await;
         }
     }

@@ -21,3 +21,4 @@ mod runbooks;
 mod steady;
 mod turns;
 mod volumes;
+mod weather;
