@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::beside_others;
+use crate::clients::Clients;
 use crate::members::{Members, PATIENCE, SIZE, name};
 
 #[tokio::test]
@@ -41,14 +42,19 @@ async fn of_pods_with_a_sidecar_one_leads_and_when_it_goes_the_other() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/kubernetes/sidecar.yaml");
     members.namespace.apply(&fs::read_to_string(example).unwrap()).await.unwrap();
     members.namespace.kubectl(&["rollout", "status", "deployment/worker", "--timeout=1m"]).await.unwrap();
-    let first = leader(&members, None).await;
-    works(&members, &first).await;
-    members.namespace.kubectl(&["delete", "pod", &first, "--wait=false"]).await.unwrap();
-    let began = Instant::now();
-    let next = leader(&members, Some(&first)).await;
-    println!("{next} leads {:.1?} after {first} was deleted", began.elapsed());
-    works(&members, &next).await;
-    println!("its application works {:.1?} after that", began.elapsed());
+    let clients = Clients::start(&members.namespace.name, &members.urls(), members.urls());
+    let one_after_the_other = async {
+        let first = leader(&members, None).await;
+        works(&members, &first).await;
+        members.namespace.kubectl(&["delete", "pod", &first, "--wait=false"]).await.unwrap();
+        let began = Instant::now();
+        let next = leader(&members, Some(&first)).await;
+        println!("{next} leads {:.1?} after {first} was deleted", began.elapsed());
+        works(&members, &next).await;
+        println!("its application works {:.1?} after that", began.elapsed());
+    };
+    clients.with_rounds(one_after_the_other).await;
+    clients.judge().await;
 }
 
 /// Waits until the application of this pod has worked; then, and as long as the pod leads, it is the only one that does.

@@ -19,6 +19,7 @@ use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep};
 
 use super::helm::Release;
+use super::load::Load;
 use crate::alone;
 use crate::api::elected::{Sight, figures, now, pods};
 use crate::members::PATIENCE;
@@ -229,21 +230,25 @@ async fn of_pods_under_quorate_run_one_acts_and_a_service_reaches_it_and_then_th
     let (mut leader, mut token) = release.assert_one_acts("orders/first").await;
     when_reached(&reached, &leader, 0).await;
 
-    let sight = Sight::of(name).await;
+    let (sight, load) = (Sight::of(name).await, Load::on(&release));
     let mut times = Vec::new();
-    for _ in 0..3 * TRANSITIONS {
-        release.namespace.kubectl(&["delete", "pod", &leader, "--wait=false"]).await.unwrap();
-        let (next, newer, since) = release.next_leader(Some(&leader)).await;
-        assert!(newer > token, "{newer} after {token}");
-        let at = release.when_reached_while_leading(&reached, &next, newer, since).await;
-        times.extend(at.map(|at| at.saturating_sub(since)));
-        // There is somebody who can be next.
-        release.namespace.kubectl(&["rollout", "status", "deployment/single", "--timeout=2m"]).await.unwrap();
-        (leader, token, _) = release.next_leader(None).await;
-        if times.len() == TRANSITIONS {
-            break;
+    let transitions = async {
+        for _ in 0..3 * TRANSITIONS {
+            release.namespace.kubectl(&["delete", "pod", &leader, "--wait=false"]).await.unwrap();
+            let (next, newer, since) = release.next_leader(Some(&leader)).await;
+            assert!(newer > token, "{newer} after {token}");
+            let at = release.when_reached_while_leading(&reached, &next, newer, since).await;
+            times.extend(at.map(|at| at.saturating_sub(since)));
+            // There is somebody who can be next.
+            release.namespace.kubectl(&["rollout", "status", "deployment/single", "--timeout=2m"]).await.unwrap();
+            (leader, token, _) = release.next_leader(None).await;
+            if times.len() == TRANSITIONS {
+                break;
+            }
         }
-    }
+    };
+    load.during("leaders deleted", transitions).await;
+    load.judge().await;
     sight.assert_never_two();
     assert_eq!(times.len(), TRANSITIONS, "on a machine that is so busy, nobody leads for long");
     for (_, pods) in reached.lock().unwrap().iter() {

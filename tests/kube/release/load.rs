@@ -17,13 +17,17 @@ impl Release {
     }
 }
 
-/// Writers, readers and candidates at all members, and a watch on the one that is there from the beginning to the end.
+/// Writers, readers and candidates at all members, and a watch on one that is there from the beginning to the end.
 pub struct Load(Clients);
 
 impl Load {
     pub fn on(release: &Release) -> Self {
+        Self::watched_at(release, 0)
+    }
+
+    pub fn watched_at(release: &Release, member: usize) -> Self {
         let urls = release.urls();
-        Self(Clients::start(&release.namespace.name, &urls, vec![urls[0].clone()]))
+        Self(Clients::start(&release.namespace.name, &urls, vec![urls[member].clone()]))
     }
 
     /// Goes on while something lasts, and tells what became of the load meanwhile.

@@ -8,7 +8,7 @@ use super::growing::ids;
 use super::helm::Release;
 use super::load::Load;
 use crate::kubectl::{self, kubectl};
-use crate::members::{Agreement, PATIENCE, name};
+use crate::members::{Agreement, PATIENCE, name, sum};
 use crate::nodes::Nodes;
 use crate::trial::Trial;
 
@@ -88,6 +88,7 @@ async fn pods_that_lose_their_volumes_and_one_that_is_there_twice_cost_no_write_
 /// Takes a pod away with its volume, until another member has taken its place.
 async fn volume_lost(release: &Release, pod: &str) {
     let before = release.status_when("whole", |status| status["voters"] == 3 && ids(status, pod).len() == 1).await;
+    let changes = changes(release, pod).await;
     release.wipe(pod).await;
     let is_replaced = |status: &Value| {
         let new = ids(status, pod);
@@ -96,6 +97,22 @@ async fn volume_lost(release: &Release, pod: &str) {
     let after = release.status_when("replaced", is_replaced).await;
     assert_eq!(after["clusterId"], before["clusterId"]);
     release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
+    let [added, replaced, others] = changes;
+    assert_eq!(self::changes(release, pod).await, [added + 1.0, replaced + 1.0, others], "one change takes its place");
+}
+
+/// How often members were added, and replaced, and how often the membership was changed otherwise, as all pods but one say, which
+/// begins to count anew.
+async fn changes(release: &Release, but: &str) -> [f64; 3] {
+    let mut changes = [0.0; 3];
+    for member in (0..3).filter(|member| name(*member) != but) {
+        let metrics = release.members().metrics(member).await;
+        let of = |change: &str| sum(&metrics, "quorate_membership_changes_total", change);
+        let [added, replaced] = ["\"added\"", "\"replaced\""].map(of);
+        let others = of("change=") - added - replaced;
+        changes.iter_mut().zip([added, replaced, others]).for_each(|(sum, more)| *sum += more);
+    }
+    changes
 }
 
 /// A member stands still, and its pod is taken away by force, so that another one is there before its process has gone. What ends the
@@ -126,7 +143,9 @@ async fn volumes_that_somebody_has_swapped_or_put_back_are_refused_and_a_conditi
     load.during("two volumes swapped, and back", swapped_and_healed(&nodes, &release)).await;
     load.during("an older copy of a volume put back, and wiped", put_back_and_wiped(&nodes, &release)).await;
     load.judge().await;
-    of_another_cluster_and_wiped(&nodes, &release).await;
+    let load = Load::watched_at(&release, 1);
+    load.during("another cluster's volume, and wiped", of_another_cluster_and_wiped(&nodes, &release)).await;
+    load.judge().await;
 }
 
 /// A pod gets a copy of its volume that is older than what it has told the others, and takes no part until the volume is empty.
