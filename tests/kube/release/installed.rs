@@ -1,6 +1,6 @@
 //! The chart, installed with Helm as users do it, and what becomes of a cluster while its release comes, changes and goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::audit;
 use super::helm::{CHART, Release};
 use crate::alone;
 use crate::command::output;
 use crate::kubectl::{self, kubectl, shell};
-use crate::members::{Agreement, Members, PATIENCE};
+use crate::members::{Agreement, Members, PATIENCE, SIZE, name};
 use crate::namespace::Namespace;
 use crate::nodes::Nodes;
 use crate::trial::Trial;
@@ -92,14 +93,15 @@ async fn without_crds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_kubernetes_without_crds_helm_waits_for_three_members_and_its_notes_and_tests_work() {
-    let _alone = alone().await;
+    let nodes = Nodes::alone().await;
     without_crds().await;
     let began = Instant::now();
     let release = Release::running().await;
     println!("three members {:.1?} after `helm install`", began.elapsed());
     release.assert_whole(3).await;
-    let nodes: BTreeSet<_> = release.members().places().await.into_iter().map(|place| place.node).collect();
-    assert_eq!(nodes.len(), 3, "members are on the same node: {nodes:?}");
+    assert_learners_before_voters(&nodes, &release).await;
+    let places: BTreeSet<_> = release.members().places().await.into_iter().map(|place| place.node).collect();
+    assert_eq!(places.len(), 3, "members are on the same node: {places:?}");
 
     let notes = release.helm(&["get", "notes", "quorate"]).await.unwrap();
     let commands: Vec<_> = notes.lines().filter_map(|line| line.strip_prefix("    ")).collect();
@@ -111,6 +113,56 @@ async fn on_a_kubernetes_without_crds_helm_waits_for_three_members_and_its_notes
     let said = release.helm(&["test", "quorate", "--logs"]).await.unwrap();
     assert!(said.contains("available, 1 more may fail"), "{said}");
     assert_eq!(release.owned("pods").await.len(), 3, "the pod of the test is gone");
+    a_silent_member_fails_the_test(&nodes, &release).await;
+}
+
+/// What whoever leads logs of a member that comes, in this order.
+const COMING: [&str; 2] = ["added a learner", "a learner votes now"];
+
+/// That every member but the first one has followed before it voted. A status is not written often enough to tell of every learner, but tells
+/// nothing else; the log tells of each.
+async fn assert_learners_before_voters(nodes: &Nodes, release: &Release) {
+    let mut steps = Vec::new();
+    for member in 0..SIZE {
+        let log = release.namespace.logs(&name(member)).await;
+        let told = log.lines().filter(|line| COMING.iter().any(|step| line.contains(step)));
+        steps.extend(told.map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    steps.sort_by_key(|step| step["timestamp"].to_string());
+    let mut roles = BTreeMap::<_, Vec<_>>::new();
+    let statuses = audit::writes(nodes, &release.namespace.name).into_iter();
+    for status in statuses.filter(|write| write.what == "quorateclusters/status" && write.is_done()) {
+        for member in status.request["status"]["members"].as_array().into_iter().flatten() {
+            let text = |field: &str| member[field].as_str().unwrap().to_owned();
+            roles.entry(text("name")).or_default().push(text("role"));
+        }
+    }
+    roles.values_mut().for_each(Vec::dedup);
+    println!("the members were told to be {roles:?}");
+    assert_eq!(steps.len(), (SIZE - 1) * COMING.len(), "{steps:#?}");
+    for member in 1..SIZE {
+        let of = steps.iter().filter(|step| step["name"] == name(member));
+        assert!(of.map(|step| step["message"].as_str().unwrap()).eq(COMING), "{}: {steps:#?}", name(member));
+        assert!(["Learner", "Voter"].map(str::to_owned).ends_with(&roles[&name(member)]), "{roles:?}");
+    }
+    assert_eq!(roles[&name(0)], ["Voter"]);
+}
+
+/// While a member stands still `helm test` fails, and says which one it is; afterwards it succeeds again.
+async fn a_silent_member_fails_the_test(nodes: &Nodes, release: &Release) {
+    let members = release.members();
+    let silent = (members.whole().await.leader + 1) % SIZE;
+    let node = members.places().await[silent].node;
+    nodes.in_node(node, &["pkill", "-STOP", "-x", "quorate"]);
+    let began = Instant::now();
+    let said = release.helm(&["test", "quorate"]).await.unwrap_err();
+    nodes.in_node(node, &["pkill", "-CONT", "-x", "quorate"]);
+    println!("`helm test` with {} silent, after {:.1?}:\n{said}", name(silent), began.elapsed());
+    let url = |member: usize| format!("http://{}.quorate-members.{}.svc:8080", name(member), release.namespace.name);
+    let is_told = |member: &usize| said.contains(&format!("{} did not answer", url(*member)));
+    assert_eq!((0..SIZE).filter(is_told).collect::<Vec<_>>(), [silent]);
+    members.whole().await;
+    release.helm(&["test", "quorate"]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,11 +220,14 @@ async fn the_cluster_grows_with_the_release_and_no_scaling_by_hand_takes_its_quo
     let release = Release::running().await;
     release.quorate("put kv kept well").await;
     let began = Instant::now();
-    release.upgrade_and_wait(&["--set=voters=5"]).await.unwrap();
+    // With everything that is made only where the values ask for it.
+    let five = "--set=voters=5,fencing.namespaces={NAME},leaderLabel.namespaces={NAME},mirrorLease.namespaces={NAME}";
+    let five = five.replace("NAME", &release.namespace.name);
+    release.upgrade_and_wait(&[&five]).await.unwrap();
     println!("five voters after {:.1?}", began.elapsed());
     release.assert_whole(5).await;
     release.helm(&["test", "quorate"]).await.unwrap();
-    another_manager_finds_nothing_to_change(&release, &["--set=voters=5"]).await;
+    another_manager_finds_nothing_to_change(&release, &five).await;
 
     let scale = ["scale", "statefulset/quorate", "--replicas=1"];
     let refusal = release.namespace.kubectl(&scale).await.unwrap_err();
@@ -193,13 +248,15 @@ async fn the_cluster_grows_with_the_release_and_no_scaling_by_hand_takes_its_quo
 }
 
 /// Beside an operator at work, as a tool that watches a repository: whatever it and Kubernetes have written is no difference.
-async fn another_manager_finds_nothing_to_change(release: &Release, options: &[&str]) {
+async fn another_manager_finds_nothing_to_change(release: &Release, values: &str) {
     let manager = "gitops";
-    let same = release.rendered(&[&["--no-hooks", "--skip-tests"], options].concat()).await;
+    let same = release.rendered(&["--no-hooks", "--skip-tests", "--include-crds", values]).await;
+    assert_eq!(same.matches("\nkind: CustomResourceDefinition\n").count(), CRDS.len());
+    assert_eq!(same.matches("\nkind: ValidatingAdmissionPolicy\n").count(), 2, "that of scaling and that of fencing");
     kubectl::diff_as(manager, &same).await.unwrap();
     kubectl::apply_as(manager, &same).await.unwrap();
     kubectl::diff_as(manager, &same).await.unwrap();
-    release.upgrade_and_wait(options).await.unwrap();
+    release.upgrade_and_wait(&[values]).await.unwrap();
     kubectl::diff_as(manager, &same).await.unwrap();
     release.assert_whole(5).await;
 }

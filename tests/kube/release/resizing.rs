@@ -15,42 +15,51 @@ use crate::api::look::Look;
 use crate::members::{PATIENCE, name};
 use crate::nodes::Nodes;
 
-/// How many members there should be, and who leads before they are made as many: one that is to go, if any are.
+/// How many members there should be, by what that is said, and who leads before they are made as many: one that is to go, if any are.
 struct Step {
     voters: u64,
     learners: u64,
+    by: Tool,
     leader: Option<usize>,
 }
 
+/// What people change the number of members with.
+#[derive(Debug, Clone, Copy)]
+enum Tool {
+    /// `helm upgrade`, with other values of the chart.
+    Helm,
+    /// `kubectl scale`, which speaks of voters alone.
+    Scale,
+    /// `kubectl patch`.
+    Patch,
+}
+
 const STEPS: [Step; 7] = [
-    Step { voters: 3, learners: 0, leader: None },
-    Step { voters: 5, learners: 0, leader: None },
-    Step { voters: 3, learners: 0, leader: Some(4) },
-    Step { voters: 3, learners: 2, leader: None },
-    Step { voters: 3, learners: 0, leader: None },
-    Step { voters: 1, learners: 0, leader: Some(2) },
-    Step { voters: 3, learners: 0, leader: None },
+    Step { voters: 3, learners: 0, by: Tool::Helm, leader: None },
+    Step { voters: 5, learners: 0, by: Tool::Helm, leader: None },
+    Step { voters: 3, learners: 0, by: Tool::Helm, leader: Some(4) },
+    Step { voters: 3, learners: 2, by: Tool::Patch, leader: None },
+    Step { voters: 3, learners: 0, by: Tool::Patch, leader: None },
+    Step { voters: 1, learners: 0, by: Tool::Scale, leader: Some(2) },
+    Step { voters: 3, learners: 0, by: Tool::Scale, leader: None },
 ];
 
 impl Release {
     /// Declares how many members there should be, and waits until there are as many, with as many ready pods, and nobody else.
-    async fn resize(&self, Step { voters, learners, .. }: &Step) -> Value {
-        let patch = async |spec: &str| {
-            let spec = format!(r#"{{"spec": {{{spec}}}}}"#);
-            self.namespace.kubectl(&["patch", "qc/quorate", "--type=merge", "--patch", &spec]).await.unwrap();
-        };
-        match learners {
-            // What only the number of voters is about can be said like that.
-            0 => {
-                self.namespace.kubectl(&["scale", "qc/quorate", &format!("--replicas={voters}")]).await.unwrap();
-                patch(r#""learners": 0"#).await;
+    async fn resize(&self, Step { voters, learners, by, .. }: &Step) -> Value {
+        let said = match by {
+            // Helm could give up if it waited while there are to be fewer.
+            Tool::Helm => self.upgrade(&[&format!("--set=voters={voters},learners={learners}")]).await,
+            Tool::Scale => self.namespace.kubectl(&["scale", "qc/quorate", &format!("--replicas={voters}")]).await,
+            Tool::Patch => {
+                let spec = format!(r#"{{"spec": {{"voters": {voters}, "learners": {learners}}}}}"#);
+                self.namespace.kubectl(&["patch", "qc/quorate", "--type=merge", "--patch", &spec]).await
             }
-            _ => patch(&format!(r#""voters": {voters}, "learners": {learners}"#)).await,
-        }
-        let all = voters + learners;
-        let has_members = |status: &Value| {
-            status["voters"] == *voters && status["members"].as_array().is_some_and(|it| it.len() as u64 == all)
         };
+        said.unwrap();
+        let all = voters + learners;
+        let wanted: Vec<_> = (0..usize::try_from(all).unwrap()).map(name).collect();
+        let has_members = |status: &Value| status["voters"] == *voters && names(status) == wanted;
         let status = self.status_when(&format!("made of {voters} voters and {learners} learners"), has_members).await;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -106,7 +115,7 @@ async fn a_release_goes_from_one_member_to_five_and_back_to_one_and_grows_again_
     let load = Load::on(&release);
     let mut statuses = Vec::new();
     for step in STEPS {
-        let what = format!("{} voters and {} learners", step.voters, step.learners);
+        let what = format!("{} voters and {} learners, by {:?}", step.voters, step.learners, step.by);
         if let Some(leader) = step.leader {
             load.during(&format!("{} leads", name(leader)), release.lead(leader)).await;
         }
@@ -133,6 +142,14 @@ async fn a_release_goes_from_one_member_to_five_and_back_to_one_and_grows_again_
     }
     load.judge().await;
     assert_as_many_pods_went_as_members_left(&writes(&nodes, &release.namespace.name));
+}
+
+/// Who the members are, from the lowest ordinal to the highest.
+fn names(status: &Value) -> Vec<String> {
+    let members = status["members"].as_array().into_iter().flatten();
+    let mut names: Vec<_> = members.map(|member| member["name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
 }
 
 fn all_ids(status: &Value) -> Vec<i64> {
