@@ -165,7 +165,10 @@ impl<R: Declaration> Seen<R> {
         let (uid, generation) = (object.metadata.uid.clone().unwrap_or_default(), object.metadata.generation);
         let cluster = object.spec_field("cluster").unwrap_or_else(default_cluster);
         let status = status(&object);
-        let is_as_known = |known: &&Self| known.uid == uid && known.generation == generation && generation.is_some();
+        // What could not be read may be read once its CRD is another one, which is no change of the object.
+        let is_as_known = |known: &&Self| {
+            known.uid == uid && known.generation == generation && generation.is_some() && known.wanted.is_ok()
+        };
         let wanted = match (whose, known.filter(is_as_known)) {
             (_, Some(known)) => known.wanted.clone(),
             (Whose::Of(own), None) if own != cluster => Err(vec![of_another_cluster(own)]),
@@ -410,6 +413,15 @@ mod tests {
             later(json!({ "metadata": { "generation": 2, "uid": "3-4" }, "spec": { "data": { "a": "3" } } })),
         );
         assert_eq!(wanted(&index), Ok("3"));
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_read_again_whenever_it_is_told() {
+        let mut index = index();
+        take(&mut index, config(json!({ "spec": { "historyLimit": "many" } })));
+        assert!(wanted(&index).is_err_and(|why| why.contains("historyLimit")));
+        take(&mut index, config(json!({})));
+        assert_eq!(wanted(&index), Ok("1"));
     }
 
     #[test]

@@ -72,11 +72,9 @@ impl Weather {
         let told = fault.told();
         let lasting = async |_: &Agreement| {
             let (counted, began) = (self.errors(&told).await, Timestamp::now());
-            // After each break members wait before they ask again, and longer each time: so what is open breaks only where that is wrong.
-            match fault {
-                Fault::Away => self.proxy.set(fault.clone()),
-                _ => self.proxy.turn(fault.clone()),
-            }
+            // What is open breaks only where that is what is wrong: after each break members wait longer before they ask again.
+            let begin = if *fault == Fault::Away { Proxy::set } else { Proxy::turn };
+            begin(&self.proxy, fault.clone());
             declare_text(&self.release, config, "new").await;
             let failure = format!("{fault:?} is not told as {told:?}");
             self.wait_until_leader(&failure, async |leader| {
