@@ -19,8 +19,8 @@ use crate::nodes::Nodes;
 use crate::support::effort::Effort;
 
 /// Clients, each of which writes a key at this pace: 2,000 writes a second together.
-const CLIENTS: usize = 100;
-const PACE: Duration = Duration::from_millis(50);
+const CLIENTS: usize = 400;
+const PACE: Duration = Duration::from_millis(200);
 
 /// Writes a second that must be acknowledged, also on a machine that is busy with something else.
 const RATE: f64 = 1_000.0;
@@ -71,7 +71,7 @@ async fn writes() -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_applications_write_a_thousand_keys_a_second_nothing_is_written_to_the_api_server() {
     let nodes = Nodes::alone().await;
-    let writes_of_each = Effort::from_environment().pick(200, 800);
+    let writes_of_each = Effort::from_environment().pick(50, 200);
     let release = Release::running().await;
     for number in 0..10 {
         let config = format!(
