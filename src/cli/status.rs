@@ -59,8 +59,13 @@ fn objections(asked: &[Asked<'_>]) -> Vec<String> {
     for Asked { endpoint, answer } in asked {
         let cluster = match answer {
             Ok(answer) => &answer.body,
+            Err(ClientError::Unreachable(cause) | ClientError::NoAnswer(cause)) => {
+                objections
+                    .push(format!("{cause}: see whether its process, or its pod, runs, and what it has logged last"));
+                continue;
+            }
             Err(error) => {
-                objections.push(error.to_string());
+                objections.push(format!("{endpoint}: {error}"));
                 continue;
             }
         };
@@ -220,7 +225,7 @@ mod tests {
             asked("g", foreign),
         ];
         let expected = [
-            "no member could be reached: a: refused",
+            "a: refused: see whether its process, or its pod, runs, and what it has logged last",
             "b takes no part: the volume is empty",
             "c knows of no quorum that confirms a leader",
             "d knows of no quorum that confirms a leader",

@@ -142,6 +142,10 @@ async fn a_release_goes_from_one_member_to_five_and_back_to_one_and_grows_again_
         assert!(kept.contains("log.redb") && kept.contains("identity"), "{member} has set aside {kept}");
     }
     load.judge().await;
+    // Whoever has set it last keeps it until it is told otherwise.
+    let refusal = release.upgrade(&["--set=voters=1"]).await.unwrap_err();
+    assert!(refusal.contains("conflict with \"kubectl\"") && refusal.contains(".spec.voters"), "{refusal}");
+    release.upgrade(&["--set=voters=3"]).await.unwrap();
     assert_as_many_pods_went_as_members_left(&writes(&nodes, &release.namespace.name));
 }
 
