@@ -12,8 +12,12 @@ use super::group::{Group, Signals};
 use super::output::print_event;
 use super::{Exit, Failure, connect, parse_contest};
 use crate::api::wire::{LockMode, ReleaseCause};
-use crate::client::{Candidacy, Client, Grant, LockWish, NotGranted, Patience, Session};
+use crate::client::{Candidacy, Client, ClientError, Grant, LockWish, NotGranted, Patience, Session};
 use crate::settings::args::{ElectArgs, LockArgs, Output, RunArgs, SessionOptions};
+use crate::types::{ContestName, Namespace};
+
+/// A session's TTL where neither the command line nor the election says another.
+const TTL: Duration = Duration::from_secs(3);
 
 /// How long giving up may take; then the session ends by itself.
 const PARTING: Duration = Duration::from_secs(2);
@@ -54,7 +58,8 @@ async fn campaign(
 ) -> Result<Option<(Session, Grant)>, Failure> {
     let (namespace, name) = parse_contest(election)?;
     let candidacy = Candidacy { name: options.candidate.clone(), priority, metadata: BTreeMap::new() };
-    wait(signals, options, None, async |session: &Session| session.campaign(&namespace, &name, &candidacy).await).await
+    let ask = async |session: &Session| session.campaign(&namespace, &name, &candidacy).await;
+    wait(signals, options, Some((&namespace, &name)), None, ask).await
 }
 
 async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Option<(Session, Grant)>, Failure> {
@@ -65,17 +70,35 @@ async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Option<(Sessi
     if args.wait == Some(Duration::ZERO) {
         let ask =
             async |session: &Session| session.try_lock(&namespace, &name, wish).await.map_err(NotGranted::Refused);
-        return wait(signals, options, None, ask).await;
+        return wait(signals, options, None, None, ask).await;
     }
-    wait(signals, options, args.wait, async |session: &Session| session.lock(&namespace, &name, wish).await).await
+    let ask = async |session: &Session| session.lock(&namespace, &name, wish).await;
+    wait(signals, options, None, args.wait, ask).await
 }
 
-async fn begin(options: &SessionOptions) -> Result<Session, Failure> {
-    if options.grace.is_some_and(|grace| grace >= options.ttl) {
-        return Err(Failure::usage(anyhow!("--grace must be shorter than --ttl, {:?}", options.ttl)));
+/// Which election a session is for.
+type Election<'a> = (&'a Namespace, &'a ContestName);
+
+async fn begin(options: &SessionOptions, election: Option<Election<'_>>) -> Result<Session, Failure> {
+    let client = connect(&options.client)?;
+    let ttl = match (options.ttl, election) {
+        (Some(ttl), _) => ttl,
+        (None, Some(election)) => declared_ttl(&client, election).await?.unwrap_or(TTL),
+        (None, None) => TTL,
+    };
+    if options.grace.is_some_and(|grace| grace >= ttl) {
+        return Err(Failure::usage(anyhow!("--grace must be shorter than the session's TTL, {ttl:?} (--ttl)")));
     }
-    let client: Client = connect(&options.client)?;
-    Ok(client.begin_session(options.ttl, options.candidate.clone(), BTreeMap::new()).await?)
+    Ok(client.begin_session(ttl, options.candidate.clone(), BTreeMap::new()).await?)
+}
+
+/// What the election's `LeaderElection` says.
+async fn declared_ttl(client: &Client, (namespace, name): Election<'_>) -> Result<Option<Duration>, ClientError> {
+    match client.election(namespace, name).await {
+        Ok(election) => Ok(election.body.session_ttl_ms.map(Duration::from_millis)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits for a grant until the limit, with another session when one is over; `None` when a signal says that it is not wanted
@@ -83,12 +106,13 @@ async fn begin(options: &SessionOptions) -> Result<Session, Failure> {
 async fn wait(
     signals: &mut Signals,
     options: &SessionOptions,
+    election: Option<Election<'_>>,
     limit: Option<Duration>,
     ask: impl AsyncFn(&Session) -> Result<Grant, NotGranted>,
 ) -> Result<Option<(Session, Grant)>, Failure> {
     let end = limit.map(|limit| Instant::now() + limit);
     loop {
-        let session = begin(options).await?;
+        let session = begin(options, election).await?;
         let asked = tokio::select! {
             asked = ask(&session) => asked,
             () = reached(end) => {

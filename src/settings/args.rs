@@ -325,9 +325,9 @@ pub struct ApplyArgs {
 /// The session by which something is held.
 #[derive(Debug, Args)]
 pub struct SessionOptions {
-    /// How long the members wait for a sign of life before the next one is granted: 500ms to 24h
-    #[arg(long, default_value = "3s", value_name = "DURATION", value_parser = super::duration)]
-    pub ttl: Duration,
+    /// How long the members wait for a sign of life before the next one is granted: 500ms to 24h [default: what the election's LeaderElection says, or 3s]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    pub ttl: Option<Duration>,
     /// What to be called, for people
     #[arg(long, env = "QUORATE_CANDIDATE", value_name = "NAME")]
     pub candidate: Option<String>,

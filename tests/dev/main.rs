@@ -117,9 +117,9 @@ impl Dev {
         began.elapsed()
     }
 
-    /// Waits until the election `main` has so many seats and such a TTL in milliseconds, or does not exist.
-    async fn election_becomes(&self, wanted: Option<(u64, u64)>) {
-        let url = format!("http://127.0.0.1:{}/v1/elections/default/main", self.base_port);
+    /// Waits until an election has so many seats and such a TTL in milliseconds, or does not exist.
+    async fn election_becomes(&self, name: &str, wanted: Option<(u64, u64)>) {
+        let url = format!("http://127.0.0.1:{}/v1/elections/default/{name}", self.base_port);
         let (http, began) = (reqwest::Client::new(), Instant::now());
         loop {
             let answer = http.get(&url).send().await.unwrap();
@@ -132,6 +132,22 @@ impl Dev {
             assert!(began.elapsed() < SOON, "{wanted:?} is wanted, and it is {body}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The TTL in milliseconds of the session by which somebody leads who campaigns like that.
+    async fn ttl_of_a_candidate(&self, election: &str, options: &[&str]) -> u64 {
+        let url = format!("http://127.0.0.1:{}", self.base_port);
+        let (election, mut command) = (format!("default/{election}"), Command::new(env!("CARGO_BIN_EXE_quorate")));
+        command.args(["elect", &election, "--output", "json", "--endpoints", &url]).args(options);
+        let mut candidate = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(candidate.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let granted: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let session = format!("{url}/v1/sessions/{}", granted["session"].as_str().unwrap());
+        let session: serde_json::Value = reqwest::get(session).await.unwrap().json().await.unwrap();
+        signal(candidate.id().try_into().unwrap(), Signal::INT);
+        assert!(candidate.wait().unwrap().success());
+        session["ttlMs"].as_u64().unwrap()
     }
 
     fn stop(&mut self) -> ExitStatus {
@@ -267,12 +283,24 @@ async fn an_election_has_what_its_document_says_until_the_document_is_gone() {
     let path = dev.path("resources/elections.yaml");
     let head = "apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata:\n  name: main\nspec:\n";
     fs::write(&path, format!("{head}  seats: 2\n  sessionTtl: 10s\n")).unwrap();
-    dev.election_becomes(Some((2, 10_000))).await;
+    dev.election_becomes("main", Some((2, 10_000))).await;
     fs::write(&path, format!("{head}  seats: none\n")).unwrap();
     dev.wait_for(&["elections.yaml", "line 6", "spec.seats"]);
-    dev.election_becomes(Some((2, 10_000))).await;
+    dev.election_becomes("main", Some((2, 10_000))).await;
     fs::write(&path, format!("{head}  seats: 3\n  sessionTtl: 1m\n")).unwrap();
-    dev.election_becomes(Some((3, 60_000))).await;
+    dev.election_becomes("main", Some((3, 60_000))).await;
     fs::remove_file(&path).unwrap();
-    dev.election_becomes(None).await;
+    dev.election_becomes("main", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_takes_the_ttl_that_its_election_has_unless_it_is_told_another_one() {
+    let mut dev = Dev::start(5);
+    dev.wait_for(&["default/web is served in version 1 by 3 of 3 members"]);
+    let document = "apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata:\n  name: slow\nspec:\n  sessionTtl: 10s\n";
+    fs::write(dev.path("resources/elections.yaml"), document).unwrap();
+    dev.election_becomes("slow", Some((1, 10_000))).await;
+    for (election, options, expected) in [("slow", &[][..], 10_000), ("slow", &["--ttl", "1m"], 60_000), ("main", &[], 3_000)] {
+        assert_eq!(dev.ttl_of_a_candidate(election, options).await, expected, "{election} {options:?}");
+    }
 }
