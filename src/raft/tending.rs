@@ -328,3 +328,62 @@ impl Tending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::RaftHandle;
+    use crate::raft::tests::failing_disk::alone;
+    use crate::raft::tests::memory_volume::MemoryVolume;
+
+    fn soon() -> Instant {
+        Instant::now() + CHANGE
+    }
+
+    fn tending(solo: &RaftHandle) -> Tending {
+        let (_, joining) = mpsc::channel(JOINING);
+        let heartbeat = Duration::from_millis(100);
+        Tending { member: Arc::clone(&solo.member), joining, heartbeat, pauses: Pauses::default() }
+    }
+
+    /// What a change would be decided on now, once the membership rests.
+    async fn ground(tending: &Tending) -> Ground {
+        let deadline = soon();
+        loop {
+            let ground = tending.survey(&mut None).filter(|ground| ground.picture.progress == Progress::Committed);
+            match ground {
+                Some(ground) => return ground,
+                None => assert!(Instant::now() < deadline, "nobody leads"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn learner(member: u64) -> Changes {
+        let node = |text: &str| MemberNode {
+            name: text.to_owned(),
+            address: format!("{text}:7400"),
+            incarnation: "0".repeat(32),
+        };
+        ChangeMembers::AddNodes([(MemberId::new(member), node(&format!("q-{member}")))].into())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_that_was_decided_on_another_membership_or_in_another_leadership_is_refused() {
+        let (solo, _failures) = alone(MemoryVolume::default()).await;
+        let tending = tending(&solo);
+        let old = ground(&tending).await;
+        tending.change(&old, learner(2), Former::Gone, soon()).await.unwrap();
+
+        let refused = async |ground: &Ground, why: &str| {
+            let refusal = tending.change(ground, learner(3), Former::Gone, soon()).await;
+            assert!(matches!(&refusal, Err(Unavailable::Failed(text)) if text.contains(why)), "{refusal:?}");
+        };
+        refused(&old, "membership log id mismatch").await;
+        let present = ground(&tending).await;
+        assert!(!present.picture.nodes.contains_key(&MemberId::new(3)));
+        let later = LeaderId { term: present.leader.term + 1, ..present.leader };
+        // Unless the learner, which is silent, has been removed meanwhile, it is the leader that is another one.
+        refused(&Ground { leader: later, ..present }, "id mismatch").await;
+    }
+}

@@ -155,11 +155,20 @@ impl Controller<'_> {
                 }
                 () = sleep_until(next) => {}
                 // When the member stops, this is dropped.
-                Ok(()) = state.changed() => sleep(SETTLING).await,
+                Ok(()) = state.changed() => self.settle().await,
                 Ok(()) = view.changed() => {}
                 Ok(()) = self.marking.marked.changed() => {}
                 Ok(()) = self.marking.leases.changed() => {}
             }
+        }
+    }
+
+    /// Waits for more of what the cluster itself changes; what people declare does not wait for that.
+    async fn settle(&mut self) {
+        tokio::select! {
+            biased;
+            Some(news) = self.news.next() => self.take(news).await,
+            () = sleep(SETTLING) => {}
         }
     }
 

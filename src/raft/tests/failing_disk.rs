@@ -47,7 +47,8 @@ impl Clock for StandingClock {
     }
 }
 
-async fn alone(volume: MemoryVolume) -> (RaftHandle, Failures) {
+/// A member that is its whole cluster.
+pub(in crate::raft) async fn alone(volume: MemoryVolume) -> (RaftHandle, Failures) {
     let (tasks, failures) = Tasks::new();
     let name = MemberName::new("solo").unwrap();
     let parts = Parts {

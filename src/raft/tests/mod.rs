@@ -1,7 +1,7 @@
 //! What the stores, and a member on top of them, do with a damaged, failing or suddenly dark disk.
 
 mod damage;
-mod failing_disk;
+pub(super) mod failing_disk;
 mod golden;
 #[path = "../../../tests/golden/file.rs"]
 pub(super) mod golden_file;
