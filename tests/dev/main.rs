@@ -297,10 +297,13 @@ async fn an_election_has_what_its_document_says_until_the_document_is_gone() {
 async fn a_candidate_takes_the_ttl_that_its_election_has_unless_it_is_told_another_one() {
     let mut dev = Dev::start(5);
     dev.wait_for(&["default/web is served in version 1 by 3 of 3 members"]);
-    let document = "apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata:\n  name: slow\nspec:\n  sessionTtl: 10s\n";
+    let document =
+        "apiVersion: quorate.io/v1alpha1\nkind: LeaderElection\nmetadata:\n  name: slow\nspec:\n  sessionTtl: 10s\n";
     fs::write(dev.path("resources/elections.yaml"), document).unwrap();
     dev.election_becomes("slow", Some((1, 10_000))).await;
-    for (election, options, expected) in [("slow", &[][..], 10_000), ("slow", &["--ttl", "1m"], 60_000), ("main", &[], 3_000)] {
+    for (election, options, expected) in
+        [("slow", &[][..], 10_000), ("slow", &["--ttl", "1m"], 60_000), ("main", &[], 3_000)]
+    {
         assert_eq!(dev.ttl_of_a_candidate(election, options).await, expected, "{election} {options:?}");
     }
 }
