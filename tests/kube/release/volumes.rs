@@ -139,11 +139,10 @@ async fn volumes_that_somebody_has_swapped_or_put_back_are_refused_and_a_conditi
     let nodes = Nodes::alone().await;
     // Of five, two may be refused at a time.
     let release = Release::running_with(&["--set=voters=5"]).await;
-    let load = Load::on(&release);
+    // Whose volume stays all the while is watched.
+    let load = Load::watched_at(&release, 1);
     load.during("two volumes swapped, and back", swapped_and_healed(&nodes, &release)).await;
     load.during("an older copy of a volume put back, and wiped", put_back_and_wiped(&nodes, &release)).await;
-    load.judge().await;
-    let load = Load::watched_at(&release, 1);
     load.during("another cluster's volume, and wiped", of_another_cluster_and_wiped(&nodes, &release)).await;
     load.judge().await;
 }
