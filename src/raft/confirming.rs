@@ -23,7 +23,7 @@ const ROUND_TIME: Duration = Duration::from_secs(2);
 /// lease, which clocks and pauses break.
 pub(super) fn with_quorum(member: &Arc<Member>) -> Round {
     round(member, |member, sessions| async move {
-        let raft = member.running()?;
+        let raft = member.taking_part()?;
         let confirmed = timeout(ROUND_TIME, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
         match confirmed.map_err(|_| Unavailable::Timeout)? {
             Ok(linearizer) => {

@@ -114,7 +114,7 @@ impl RaftHandle {
         let mut status = member.status.subscribe();
         loop {
             status.mark_unchanged();
-            let found = match member.running() {
+            let found = match member.taking_part() {
                 Ok(_) if member.leads() => member.confirmations.join(sessions.to_vec(), deadline).await,
                 Ok(_) if member.leader_peer().is_some() => member.questions.join(sessions.to_vec(), deadline).await,
                 Ok(_) => Err(Unavailable::NoRaftLeader),

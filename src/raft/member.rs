@@ -15,7 +15,7 @@ use super::digests::Digests;
 use super::failover::Failover;
 use super::fitness::Fitness;
 use super::founding::Assignment;
-use super::guard::Guard;
+use super::guard::{Gate, Guard};
 use super::identity::Identity;
 use super::messages::{Reply, Request};
 use super::metrics::{LastEnd, RaftMetrics};
@@ -111,6 +111,17 @@ impl Member {
             Phase::Running => Unavailable::Stopping,
             Phase::Stopped(text) => Unavailable::Failed(text.clone()),
         })
+    }
+
+    /// The same of a member that takes part, for whatever applications ask of it. One that is a whole cluster leads itself without a
+    /// word to anybody, also while it is outside (see `guard.rs`).
+    pub(super) fn taking_part(&self) -> Result<Raft, Unavailable> {
+        let raft = self.running()?;
+        match (self.guard.gate(), &self.status.borrow().phase) {
+            (Gate::Following(_) | Gate::Open, _) => Ok(raft),
+            (Gate::Closed, Phase::Waiting(text) | Phase::Refused(text)) => Err(Unavailable::Waiting(text.clone())),
+            (Gate::Closed, Phase::Running | Phase::Stopped(_)) => Err(Unavailable::NoRaftLeader),
+        }
     }
 
     /// Where members were that have answered before this one had a place.

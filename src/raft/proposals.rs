@@ -56,7 +56,7 @@ impl Member {
         let mut status = self.status.subscribe();
         loop {
             status.mark_unchanged();
-            let tried = match self.running() {
+            let tried = match self.taking_part() {
                 Ok(raft) if self.leads() => self.propose_to_raft(&raft, proposal.clone(), alive, deadline).await,
                 Ok(_) => match self.leader_peer() {
                     Some(leader) => self.forward(&leader, &proposal, alive, deadline).await,
@@ -88,7 +88,7 @@ impl Member {
         deadline: Instant,
     ) -> Result<Committed, ProposeError> {
         check_length(&proposal)?;
-        let raft = self.running().map_err(ProposeError::NotApplied)?;
+        let raft = self.taking_part().map_err(ProposeError::NotApplied)?;
         if !self.leads() {
             return Err(ProposeError::NotApplied(Unavailable::NotRaftLeader));
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use quorate::raft::founding::Stage;
 use quorate::raft::identity::IDENTITY_FILE;
-use quorate::raft::{MembershipPhase, Phase};
+use quorate::raft::{MembershipPhase, Phase, ProposeError, Unavailable};
 use quorate::types::ClusterId;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::book::{Book, Trouble};
 use crate::cluster::{Cluster, PATIENCE, put, soon, value};
@@ -194,6 +194,31 @@ async fn without_its_registry_an_empty_volume_waits_and_a_full_one_serves() {
     assert_eq!(cluster.raft("c").status().cluster, None);
     book.trouble(None);
     settles(&cluster, &["1 a", "2 b", "4 c"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_a_whole_cluster_serves_nobody_where_another_one_is_recorded() {
+    let (mut cluster, book) = alone().await;
+    serves(&cluster, &book).await;
+    cluster.crash("a");
+    let own = book.recorded();
+    book.write(Some(ClusterId::from_random(77)));
+    cluster.try_start("a", book.beginning("a")).await.unwrap();
+    let is_refused =
+        |phase: &Phase| matches!(phase, Phase::Refused(why) if why.contains("of which nobody else answers"));
+    cluster.status("a", |status| is_refused(&status.phase)).await;
+    // By now it has elected itself, for which it needs nobody.
+    sleep(Duration::from_secs(1)).await;
+    let (raft, end) = (cluster.raft("a"), Instant::now() + Duration::from_millis(300));
+    let written = raft.propose(put("k", "of another cluster"), end).await;
+    assert!(matches!(written, Err(ProposeError::NotApplied(Unavailable::Waiting(_)))), "{written:?}");
+    let read = raft.read(end).await.map(|state| value(&state, "k"));
+    assert!(matches!(read, Err(Unavailable::Waiting(_))), "{read:?}");
+    assert_eq!(value(&raft.state(), "k").as_deref(), Some("v"));
+    cluster.crash("a");
+    book.write(own);
+    cluster.try_start("a", book.beginning("a")).await.unwrap();
+    serves(&cluster, &book).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
