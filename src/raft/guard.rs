@@ -1,7 +1,8 @@
 //! Whether this member takes part in consensus, and what other members have promised it.
 //!
 //! A member that has just started is not known to be on the newest volume of its own. Until it is (see `standing.rs`), no
-//! message of Raft comes in or goes out: it votes for nobody, asks for no vote and acknowledges nothing.
+//! message of Raft comes in or goes out: it votes for nobody, asks for no vote and acknowledges nothing. One that is a whole cluster
+//! needs no messages: for it, `Member::taking_part` keeps what applications ask away from Raft.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};

@@ -4,9 +4,9 @@
 //! server: what cannot be read or written now is read or written later, in its newest form.
 //!
 //! Read next: `watching.rs` and `object.rs` (what the API server tells), `index.rs` (all of it, in memory), `statuses/` (what
-//! should be told to people), `writer.rs` (who writes it), `controller.rs` (who runs them when), `fitness.rs` (who should not
-//! lead), `labelling.rs` and `lease_mirror.rs` (the leaders' pods and Leases), `leaderless.rs` (what members do when nobody
-//! leads), `registry.rs` (where a cluster that begins from one pod is recorded).
+//! should be told to people), `lapses.rs` (what was wrong last), `writer.rs` (who writes it), `controller.rs` (who runs them
+//! when), `fitness.rs` (who should not lead), `labelling.rs` and `lease_mirror.rs` (the leaders' pods and Leases),
+//! `leaderless.rs` (what members do when nobody leads), `registry.rs` (where a cluster that begins from one pod is recorded).
 
 mod budgets;
 mod client;

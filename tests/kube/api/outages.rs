@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::operated::{Operated, find};
+use crate::members;
 use crate::proxy::{Fault, Proxy};
 use crate::support::trio::{SIZE, wait_for};
 
@@ -64,8 +65,7 @@ impl Weather {
         let mut sum = 0.0;
         for member in 0..SIZE {
             let metrics = self.cluster.trio.metrics(member).await;
-            let series = metrics.lines().filter(|line| line.starts_with(metric) && line.contains(label));
-            sum += series.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum::<f64>();
+            sum += members::sum(&metrics, metric, label);
         }
         sum
     }

@@ -15,6 +15,7 @@ use super::audit;
 use super::helm::Release;
 use crate::alone;
 use crate::kubectl::kubectl;
+use crate::members::sum;
 use crate::nodes::Nodes;
 use crate::support::effort::Effort;
 
@@ -120,9 +121,7 @@ async fn while_applications_write_a_thousand_keys_a_second_nothing_is_written_to
 async fn forbidden(release: &Release) -> f64 {
     let members = release.members();
     let metrics = members.metrics(members.whole().await.leader).await;
-    let is_it =
-        |line: &&str| line.starts_with("quorate_kubernetes_errors_total") && line.contains("reason=\"forbidden\"");
-    metrics.lines().filter(is_it).map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    sum(&metrics, "quorate_kubernetes_errors_total", "reason=\"forbidden\"")
 }
 
 #[tokio::test(flavor = "multi_thread")]
