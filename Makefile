@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process kube kube-check kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-up kube-down kube-shell bench figures tools
+.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process process-and-build kube kube-check kube-build kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-timed kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -55,7 +55,7 @@ manifests: ## Write anew what is made from crds/ and charts/quorate: the chart's
 # The planted bugs take many builds: at full effort only.
 PLANTED := $(if $(filter full,$(QUORATE_TEST_EFFORT)),planted)
 
-test: tools lint fast chart sim $(PLANTED) process kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint fast chart sim $(PLANTED) process-and-build kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
 	$(if $(PLANTED),,@echo "not run: the planted bugs, which take many builds (make planted)")
 
 check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privilege and fit in ten minutes; names the others
@@ -103,6 +103,10 @@ planted: ## Prove the simulator: bring known bugs back, see each caught
 process: $(SCHEMATHESIS) ## Kill real members on loopback, and more
 	cargo test --locked --test process --test dev -- --nocapture
 
+# Members that are killed wait most of the time, for each other: what the next rings need is built meanwhile, with what they leave.
+process-and-build:
+	$(MAKE) --jobs=2 process kube-build
+
 bench: build ## Measure commits, loads, fail-overs and growth, also beside etcd; about an hour
 	cargo bench --locked --bench commit
 	target/release/quorate bench expiry
@@ -137,8 +141,9 @@ kube-nodes:
 # At full effort the API server is away for ten minutes, in a cluster of its own (`make kube-faults`), and not for two among the others.
 AWAY := $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
 
-kube-long: kube-check image ## What make kube-faults and make kube-release do, in the time of the longer one
+kube-long: kube-check image ## What make kube-faults and make kube-release do, mostly two clusters at a time
 	$(MAKE) --jobs=2 kube-in-turn kube-chart
+	$(MAKE) kube-timed
 
 kube-in-turn:
 	$(MAKE) kube-random
@@ -155,21 +160,30 @@ kube-outage: export QUORATE_OUTAGE ?= 600
 kube-outage: ## Take the API server away for ten minutes (QUORATE_OUTAGE=SECONDS), with an image of `make image`
 	$(call IN_KUBERNETES,3) faults::outage
 
-kube-release: kube-check image kube-chart kube-pages ## Install, change and remove the chart on a real Kubernetes, as the README says
+kube-release: kube-check image kube-chart kube-pages kube-timed ## Install, change and remove the chart on a real Kubernetes, as the README says
 
 # What readers of the documents do, and see: as long as the faults are shorter than all the rest of it, in their time.
 PAGES := release::readme release::runbooks release::declaring release::prometheus
 
+# What must not take long, or must be so many a second: two processors with another cluster beside it would be what is measured.
+TIMED := release::planned release::electing::a_service release::steady::while
+
 kube-chart:
-	$(call IN_KUBERNETES,3) release:: $(addprefix --skip ,$(PAGES))
+	$(call IN_KUBERNETES,3) release:: $(addprefix --skip ,$(PAGES) $(TIMED))
 
 kube-pages:
 	$(call IN_KUBERNETES,3) $(PAGES)
+
+kube-timed: ## Run what must be soon, or so many a second, with an image of `make image` and nothing beside it
+	$(call IN_KUBERNETES,3) $(TIMED)
 
 # Dozens of clusters run on this machine there: with members that are not optimised, it would be twice as much work.
 kube-api: export QUORATE_TEST_PROGRAM = $(CURDIR)/target/release/quorate
 kube-api: kube-check build ## Run the tests that need only the API server, without nodes, and those of clusters themselves
 	$(call IN_KUBERNETES,0) --test-threads=5 api:: abreast:: $(if $(filter full,$(QUORATE_TEST_EFFORT)),,--skip abreast::clusters)
+
+kube-build: kube-check ## Build the programs of a cluster, once
+	nice -n 19 tests/kube/cluster/build.sh
 
 kube-up: PROGRAMS := $(FOR_CLUSTERS)
 kube-up: kube-check tools image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)

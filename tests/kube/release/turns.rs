@@ -1,7 +1,6 @@
 //! How far a member that was replaced has come when Kubernetes takes the next one away.
 
-use std::collections::BTreeSet;
-use std::mem::replace;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,6 +15,9 @@ use crate::members::{Members, SIZE, metric, name};
 /// Between two looks at how far the members are.
 const PACE: Duration = Duration::from_millis(200);
 
+/// How many looks ago any member had applied what the former must have applied: one that has caught up is behind for moments.
+const LOOKS: usize = 5;
+
 /// A pod was taken away, and another one before it.
 #[derive(Debug)]
 pub struct Turn {
@@ -25,7 +27,7 @@ pub struct Turn {
     pub former: String,
     /// The log index that the former had applied then, if it answered.
     pub applied: Option<u64>,
-    /// The one that any member had applied a moment earlier.
+    /// The one that any member had applied [`LOOKS`] earlier.
     pub known: u64,
 }
 
@@ -34,7 +36,7 @@ pub async fn follow(members: &Members, turns: &Mutex<Vec<Turn>>) {
     let pods = elected::pods(&members.namespace.name).await;
     let mut events = pin!(watcher(pods, Config::default().labels("app.kubernetes.io/name=quorate")));
     let (mut pace, http) = (interval(PACE), reqwest::Client::new());
-    let (mut known, mut newest, mut ending, mut former) = (0, 0, BTreeSet::new(), None);
+    let (mut looks, mut ending, mut former) = (VecDeque::from([0; LOOKS]), BTreeSet::new(), None);
     loop {
         tokio::select! {
             event = events.next() => {
@@ -45,15 +47,16 @@ pub async fn follow(members: &Members, turns: &Mutex<Vec<Turn>>) {
                 }
                 if let Some(former) = former.replace(gone.clone()) {
                     let applied = applied(&http, members, &former).await;
-                    turns.lock().unwrap().push(Turn { gone, former, applied, known });
+                    turns.lock().unwrap().push(Turn { gone, former, applied, known: looks[0] });
                 }
             }
             _ = pace.tick() => {
-                let mut most = newest;
+                let mut most = looks[LOOKS - 1];
                 for member in 0..SIZE {
                     most = most.max(applied(&http, members, &name(member)).await.unwrap_or_default());
                 }
-                known = replace(&mut newest, most);
+                looks.pop_front();
+                looks.push_back(most);
             }
         }
     }
