@@ -1,5 +1,6 @@
 //! Volumes that pods lose, and volumes that somebody puts back: what becomes of them, and where a person finds it.
 
+use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -8,7 +9,7 @@ use super::growing::ids;
 use super::helm::Release;
 use super::load::Load;
 use crate::kubectl::{self, kubectl};
-use crate::members::{Agreement, PATIENCE, name, sum};
+use crate::members::{Agreement, PATIENCE, Place, name, sum};
 use crate::nodes::Nodes;
 use crate::trial::Trial;
 
@@ -82,6 +83,7 @@ async fn pods_that_lose_their_volumes_and_one_that_is_there_twice_cost_no_write_
         trial.survives(&format!("the volume of {pod} lost"), async |_| volume_lost(&release, pod).await).await;
     }
     trial.survives("a pod there twice", async |before| there_twice(&trial, &release, before).await).await;
+    trial.survives("and on a copy of its volume", async |before| left_behind(&trial, &release, before).await).await;
     trial.judge().await;
 }
 
@@ -115,23 +117,77 @@ async fn changes(release: &Release, but: &str) -> [f64; 3] {
     changes
 }
 
-/// A member stands still, and its pod is taken away by force, so that another one is there before its process has gone. What ends the
-/// old container stands still as well, as on a node that does not do what it is told.
+/// A process of a member that stands still, and with it what ends its container, as on a node that does not do what it is told.
+struct Frozen<'a> {
+    nodes: &'a Nodes,
+    place: Place,
+    process: String,
+    shim: String,
+}
+
+impl<'a> Frozen<'a> {
+    async fn of(trial: &'a Trial, member: usize) -> Self {
+        let (nodes, place) = (&trial.nodes, trial.members.places().await.swap_remove(member));
+        let process = nodes.in_node(place.node, &["pgrep", "-x", "quorate"]).trim().to_owned();
+        let stop = r#"shim=$(ps -o ppid= -p "$0"); kill -STOP $shim "$0"; echo $shim"#;
+        let shim = nodes.in_node(place.node, &["sh", "-euc", stop, &process]).trim().to_owned();
+        Self { nodes, place, process, shim }
+    }
+
+    /// `T` as long as it stands still, `Z` when it has ended.
+    fn state(&self) -> Option<char> {
+        self.run("ps -o stat= -p $process").chars().next()
+    }
+
+    /// Runs a script on its node that knows `process` and `shim`.
+    fn run(&self, script: &str) -> String {
+        let script = format!("process={}; shim={}; {script}", self.process, self.shim);
+        self.nodes.in_node(self.place.node, &["sh", "-euc", &script])
+    }
+}
+
+/// A member stands still, and its pod is taken away by force, so that another one is there before its process has gone.
 async fn there_twice(trial: &Trial, release: &Release, before: &Agreement) {
-    let (member, nodes) = ((before.leader + 1) % 3, &trial.nodes);
-    let (pod, place) = (name(member), trial.members.places().await.swap_remove(member));
-    let id = trial.members.id(member).await;
-    let frozen = nodes.in_node(place.node, &["pgrep", "-x", "quorate"]);
-    let frozen = frozen.trim();
-    let stop = r#"shim=$(ps -o ppid= -p "$0"); kill -STOP $shim "$0"; echo $shim"#;
-    let shim = nodes.in_node(place.node, &["sh", "-euc", stop, frozen]);
+    let member = (before.leader + 1) % 3;
+    let (pod, id) = (name(member), trial.members.id(member).await);
+    let frozen = Frozen::of(trial, member).await;
     release.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await.unwrap();
     release.says(&pod, "is in use by another process; one directory belongs to one member").await;
-    assert_ne!(trial.members.place(member).await.map(|now| now.uid), Some(place.uid));
-    assert_eq!(nodes.in_node(place.node, &["ps", "-o", "stat=", "-p", frozen]).trim().chars().next(), Some('T'));
-    nodes.in_node(place.node, &["sh", "-euc", r#"kill -KILL "$1"; kill -CONT "$0""#, shim.trim(), frozen]);
+    assert_ne!(trial.members.place(member).await.map(|now| now.uid), Some(frozen.place.uid.clone()));
+    assert_eq!(frozen.state(), Some('T'));
+    frozen.run("kill -KILL $shim; kill -CONT $process");
     release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
     assert_eq!(trial.members.id(member).await, id, "it is the member that it was");
+}
+
+/// The same where no lock helps, since the next pod has a copy of the volume: the others shut out the process that was left behind.
+async fn left_behind(trial: &Trial, release: &Release, before: &Agreement) {
+    let member = (before.leader + 1) % 3;
+    let (pod, id) = (name(member), trial.members.id(member).await);
+    let path = release.volume_of(&pod).await.path;
+    let frozen = Frozen::of(trial, member).await;
+    // Its log goes with its pod, but not for whoever has it under another name.
+    let log = "/var/log/pods/left-behind";
+    let logs = format!("/var/log/pods/{}_{pod}_{}/quorate/*.log", release.namespace.name, frozen.place.uid);
+    frozen.run(&format!("ln $(ls -t {logs} | head -n 1) {log}"));
+    frozen.run(&format!("rm -rf {path}.first; mkdir {path}.first; mv {path}/* {path}.first/; cp -a {path}.first/* {path}/"));
+    release.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await.unwrap();
+    release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
+    assert_eq!(trial.members.id(member).await, id, "the next one is the member that it was");
+    assert_eq!(frozen.state(), Some('T'));
+
+    // It ends by itself; what it says goes by way of what stands still.
+    let end = format!(
+        r#"ended() {{ ps -o stat= -p $process | grep -q Z; }}
+        kill -CONT $process; for _ in $(seq 300); do ended && break; sleep 0.1; done; ended
+        kill -CONT $shim; until grep "another process runs on a newer one" {log}; do sleep 0.1; done; rm {log}"#
+    );
+    let url = format!("http://{}:8080/v1/kv/left-behind?timeoutMs=2000", frozen.place.ip);
+    let put = tokio::spawn(reqwest::Client::new().put(url).timeout(Duration::from_secs(10)).body("1").send());
+    println!("{}", tokio::task::block_in_place(|| frozen.run(&end)));
+    let answer = put.await.unwrap().map(|answer| answer.status());
+    assert!(answer.as_ref().map_or(true, StatusCode::is_server_error), "{answer:?}");
+    frozen.run(&format!("rm -rf {path}.first"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
