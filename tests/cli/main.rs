@@ -110,12 +110,15 @@ fn a_member_that_cannot_start_says_why_and_what_to_do() {
     let address = taken.local_addr().unwrap().to_string();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
+    let unreadable = folder.path().join("unreadable");
+    fs::create_dir_all(unreadable.join("identity")).unwrap();
     let free = [nobody(), nobody(), nobody()].map(|url| url.trim_start_matches("http://").to_owned());
     let cases = [
         ([address.as_str(), &free[1], &free[2]], folder.path().join("data"), "(--http): Address already in use"),
         ([&free[0], address.as_str(), &free[2]], folder.path().join("data"), "(--health): Address already in use"),
         ([&free[0], &free[1], address.as_str()], folder.path().join("data"), "is the port in use by another process?"),
         ([&free[0], &free[1], &free[2]], file, "as data directory"),
+        ([&free[0], &free[1], &free[2]], unreadable, "cannot use the file identity of the data directory"),
     ];
     for ([http, health, member], data, expected) in cases {
         let mut command = quorate(&["serve", "--name", "a", "--initial-cluster", "a=127.0.0.1:1"]);
@@ -123,6 +126,7 @@ fn a_member_that_cannot_start_says_why_and_what_to_do() {
         let (code, message) = run(command.arg("--data-dir").arg(&data));
         assert_eq!(code, 1, "{message}");
         assert!(message.contains(expected), "{expected}: {message}");
+        assert_eq!(message.matches("os error").count(), 1, "told once: {message}");
     }
 }
 
