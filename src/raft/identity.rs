@@ -32,7 +32,9 @@ const LIVES: usize = 64;
 /// Why a volume cannot be this member's.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    #[error("cannot use the file {IDENTITY_FILE} of the data directory: {0}; it must be readable and writable by this user")]
+    #[error(
+        "cannot use the file {IDENTITY_FILE} of the data directory: {0}; it must be readable and writable by this user"
+    )]
     Volume(#[from] io::Error),
     #[error(transparent)]
     Damaged(#[from] Damaged),

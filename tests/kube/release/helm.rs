@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::deposed::wait_until;
 use crate::kubectl;
 use crate::namespace::Namespace;
 
@@ -36,6 +37,10 @@ impl Release {
         kubectl::kubectl(&["delete", bindings, "--selector=app.kubernetes.io/instance=quorate"]).await.unwrap();
         let left = kubectl::kubectl(&["get", bindings, "--output=name"]).await.unwrap();
         assert!(!left.contains("quorate"), "{left}");
+        // The API server goes on as before until it has heard of it.
+        let scale = ["scale", "statefulset/quorate", "--replicas=1", "--dry-run=server"];
+        let is_heard = async || self.namespace.kubectl(&scale).await.is_ok();
+        wait_until("nobody refuses to scale the StatefulSet", is_heard).await;
     }
 
     /// What Helm makes of the chart, as another tool would apply it.

@@ -170,7 +170,9 @@ async fn left_behind(trial: &Trial, release: &Release, before: &Agreement) {
     let log = "/var/log/pods/left-behind";
     let logs = format!("/var/log/pods/{}_{pod}_{}/quorate/*.log", release.namespace.name, frozen.place.uid);
     frozen.run(&format!("ln $(ls -t {logs} | head -n 1) {log}"));
-    frozen.run(&format!("rm -rf {path}.first; mkdir {path}.first; mv {path}/* {path}.first/; cp -a {path}.first/* {path}/"));
+    frozen.run(&format!(
+        "rm -rf {path}.first; mkdir {path}.first; mv {path}/* {path}.first/; cp -a {path}.first/* {path}/"
+    ));
     release.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await.unwrap();
     release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
     assert_eq!(trial.members.id(member).await, id, "the next one is the member that it was");
