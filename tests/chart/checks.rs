@@ -1,5 +1,6 @@
 //! What the checkers of charts and objects say.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,37 @@ fn a_field_that_nobody_knows_is_noticed_wherever_it_is() {
     {
         let said = conform.check(&right.replace(field, typo)).unwrap_err();
         assert!(said.contains(typo.trim_end_matches(':')), "{said}");
+    }
+}
+
+/// What values have of Kubernetes, by its place in the schema of the values.
+const OF_KUBERNETES: [(&str, &str); 12] = [
+    ("/properties/affinity", "api.core.v1.Affinity"),
+    ("/properties/affinity/properties/nodeAffinity", "api.core.v1.NodeAffinity"),
+    ("/properties/tolerations/items", "api.core.v1.Toleration"),
+    ("/properties/topologySpreadConstraints/items", "api.core.v1.TopologySpreadConstraint"),
+    ("/definitions/podAffinity", "api.core.v1.PodAntiAffinity"),
+    ("/definitions/podAffinityTerm", "api.core.v1.PodAffinityTerm"),
+    ("/definitions/nodeSelectorTerm", "api.core.v1.NodeSelectorTerm"),
+    ("/definitions/nodeRequirements/items", "api.core.v1.NodeSelectorRequirement"),
+    ("/definitions/labelSelector", "apimachinery.pkg.apis.meta.v1.LabelSelector"),
+    (
+        "/definitions/labelSelector/properties/matchExpressions/items",
+        "apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement",
+    ),
+    ("/definitions/peers/items", "api.networking.v1.NetworkPolicyPeer"),
+    ("/definitions/peers/items/properties/ipBlock", "api.networking.v1.IPBlock"),
+];
+
+#[test]
+fn values_may_have_what_the_newest_release_of_kubernetes_has_of_the_same_kind() {
+    let newest = format!("v{}-local-strict/_definitions.json", RELEASES[RELEASES.len() - 1]);
+    let known: Value = serde_json::from_str(&fs::read_to_string(installed_schemas().join(newest)).unwrap()).unwrap();
+    let schema: Value = serde_json::from_str(&file("charts/quorate/values.schema.json")).unwrap();
+    let names = |object: &Value| object["properties"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    for (place, kind) in OF_KUBERNETES {
+        let kind = &known["$defs"][format!("io.k8s.{kind}")];
+        assert_eq!(names(schema.pointer(place).unwrap()), names(kind), "{place}");
     }
 }
 

@@ -83,6 +83,23 @@ fn the_schema_knows_the_values_that_there_are_and_no_others() {
 }
 
 #[test]
+fn the_schema_is_open_only_where_names_are_the_users_own() {
+    fn look(path: &str, schema: &Value) {
+        if schema["type"] == "object" && path != "/properties/global" {
+            let more = &schema["additionalProperties"];
+            assert!(*more == false || more.is_object(), "{path} is open");
+        }
+        let parts: Vec<_> = match schema {
+            Value::Object(map) => map.iter().map(|(name, part)| (name.clone(), part)).collect(),
+            Value::Array(parts) => parts.iter().enumerate().map(|(at, part)| (at.to_string(), part)).collect(),
+            _ => Vec::new(),
+        };
+        parts.iter().for_each(|(name, part)| look(&format!("{path}/{name}"), part));
+    }
+    look("", &schema());
+}
+
+#[test]
 fn settings_are_those_of_a_member() {
     let command = Cli::command();
     let serve = command.find_subcommand("serve").unwrap();
@@ -149,6 +166,22 @@ fn a_value_that_is_not_allowed_is_refused_with_its_place() {
         ("tolerations=[{\"keys\":\"a\"}]", "at '/tolerations/0': additional properties 'keys' not allowed"),
         ("podLabels={\"app.kubernetes.io/name\":\"x\"}", "at '/podLabels/app.kubernetes.io~1name': false schema"),
         ("podAnnotations={\"a\":1}", "at '/podAnnotations/a': got number, want string"),
+        (
+            "affinity.nodeAffinity.required={}",
+            "at '/affinity/nodeAffinity': additional properties 'required' not allowed",
+        ),
+        (
+            "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution=[{\"weight\":101}]",
+            "at '/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0",
+        ),
+        (
+            "topologySpreadConstraints=[{\"labelSelector\":{\"app\":\"x\"}}]",
+            "at '/topologySpreadConstraints/0/labelSelector': additional properties 'app' not allowed",
+        ),
+        (
+            "networkPolicy.clients=[{\"ipBlock\":{\"cidrs\":[]}}]",
+            "at '/networkPolicy/clients/0/ipBlock': additional properties 'cidrs' not allowed",
+        ),
         ("networkPolicy.clients=[{}]", "at '/networkPolicy/clients/0': minProperties"),
         ("scaleGuard.enabled=1", "at '/scaleGuard/enabled': got number, want boolean"),
         ("leaderLabel.namespaces=[\"Shop\"]", "at '/leaderLabel/namespaces/0'"),
