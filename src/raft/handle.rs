@@ -225,6 +225,11 @@ impl RaftHandle {
         self.member.step.borrow().clone()
     }
 
+    /// Hands leadership over, if this member leads and another one can by `deadline`.
+    pub async fn hand_over(&self, deadline: Instant) {
+        self.member.hand_over(deadline).await;
+    }
+
     /// Hands leadership over, if this member leads, and ends its Raft. What is in flight is answered first, as far as
     /// `deadline` allows.
     pub async fn shutdown(&self, deadline: Instant) {

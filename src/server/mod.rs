@@ -70,7 +70,7 @@ pub async fn run(settings: MemberSettings) -> Result<(), MemberError> {
         cause = member.failure() => return Err(MemberError::Failed(cause)),
     };
     info!(why = %stop, "stopping");
-    shutdown::in_order(&member, settings.stop_timeout, stops).await;
+    shutdown::in_order(&member, settings.stop_delay, settings.stop_timeout, stops).await;
     info!("stopped");
     Ok(())
 }

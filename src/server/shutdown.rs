@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::Member;
 
@@ -64,13 +64,19 @@ pub(super) async fn parent_gone() -> Stop {
     Stop::ParentGone
 }
 
-/// Stops a member within `patience`: first what takes requests, so that every one that was taken is answered; then Raft,
-/// which hands leadership over before it ends; the health port last. A second signal ends the process at once.
-pub(super) async fn in_order(member: &Member, patience: Duration, mut stops: Stops) {
-    let deadline = Instant::now() + patience;
+/// Stops a member. For `delay` it serves on, not ready and without leading, until whoever sends requests has heard of it. Then it
+/// ends within `patience`: first what takes requests, so that every one that was taken is answered; then Raft, which hands
+/// leadership over before it ends; the health port last. A second signal ends the process at once.
+pub(super) async fn in_order(member: &Member, delay: Duration, patience: Duration, mut stops: Stops) {
+    let ends = Instant::now() + delay;
+    let deadline = ends + patience;
     let order = async {
         member.readiness.stop();
         member.raft.stand_back();
+        if !delay.is_zero() {
+            member.raft.hand_over(ends).await;
+            sleep_until(ends).await;
+        }
         member.front.stop(patience / 2).await;
         member.raft.shutdown(deadline).await;
         member.back.stop(deadline.saturating_duration_since(Instant::now())).await;

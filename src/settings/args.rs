@@ -124,7 +124,10 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub timing: TimingArgs,
-    /// How long an orderly stop may take [default: 10s]
+    /// How long this member, asked to stop, serves on without leading, until whoever sends requests has heard of it [default: 0s]
+    #[arg(long, env = "QUORATE_STOP_DELAY", value_name = "DURATION", help_heading = "Timing")]
+    pub stop_delay: Option<String>,
+    /// How long an orderly stop may take after that [default: 10s]
     #[arg(long, env = "QUORATE_STOP_TIMEOUT", value_name = "DURATION", help_heading = "Timing")]
     pub stop_timeout: Option<String>,
     /// Stop when standard input ends, as it does when the parent process is gone [default: false]

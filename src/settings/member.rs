@@ -22,11 +22,12 @@ const HEALTH: Setting = Setting("health");
 const MEMBER_LISTEN: Setting = Setting("member-listen");
 const ADVERTISE_HTTP: Setting = Setting("advertise-http");
 const CLUSTER: Setting = Setting("cluster");
+const STOP_DELAY: Setting = Setting("stop-delay");
 const STOP_TIMEOUT: Setting = Setting("stop-timeout");
 const STOP_WITH_PARENT: Setting = Setting("stop-with-parent");
 
 /// What a settings file may have.
-const SETTINGS: [Setting; 24] = [
+const SETTINGS: [Setting; 25] = [
     NAME,
     DATA_DIR,
     INITIAL_CLUSTER,
@@ -42,6 +43,7 @@ const SETTINGS: [Setting; 24] = [
     ELECTION_MIN,
     ELECTION_MAX,
     FAST_FAILOVER,
+    STOP_DELAY,
     STOP_TIMEOUT,
     STOP_WITH_PARENT,
     CLOCK_DRIFT,
@@ -68,6 +70,8 @@ pub struct MemberSettings {
     /// Resources of other clusters are left alone.
     pub cluster: Namespace,
     pub timing: Timing,
+    /// Between being asked to stop and beginning to.
+    pub stop_delay: Duration,
     pub stop_timeout: Duration,
     /// Whether the end of standard input stops the member.
     pub stop_with_parent: bool,
@@ -107,6 +111,9 @@ impl MemberSettings {
         let cluster = Namespace::new("default").expect("it is a DNS label");
         let cluster = reader.read(CLUSTER, args.cluster, cluster, parse_label);
         let timing = timing::read(&mut reader, args.timing);
+        let stop_delay = reader.read(STOP_DELAY, args.stop_delay, Duration::ZERO, |text| {
+            between(text, Duration::ZERO, Duration::from_mins(10))
+        });
         let stop_timeout = reader.read(STOP_TIMEOUT, args.stop_timeout, Duration::from_secs(10), |text| {
             between(text, Duration::from_secs(1), Duration::from_mins(10))
         });
@@ -128,6 +135,7 @@ impl MemberSettings {
                 resources: resources?,
                 cluster: cluster?,
                 timing: timing?,
+                stop_delay: stop_delay?,
                 stop_timeout: stop_timeout?,
                 stop_with_parent: stop_with_parent?,
                 sessions: sessions?,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::helm::{CHART, EVERYTHING, ROOT, documents, file, rendered, run, template};
 
 /// Settings of a member that are the chart's own matter: who it is, and where its pod finds what it needs.
-const GIVEN: [&str; 14] = [
+const GIVEN: [&str; 15] = [
     "advertiseHttp",
     "cluster",
     "dataDir",
@@ -23,6 +23,7 @@ const GIVEN: [&str; 14] = [
     "namespace",
     "resources",
     "settings",
+    "stopDelay",
     "stopTimeout",
     "stopWithParent",
 ];

@@ -19,6 +19,7 @@ mod metrics;
 mod pauses;
 mod running;
 mod silence;
+mod stopping;
 mod streams;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each ring uses a part of what is shared")]

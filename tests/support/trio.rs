@@ -178,9 +178,14 @@ impl Trio {
         child.wait().unwrap();
     }
 
+    /// SIGTERM.
+    pub fn ask_to_stop(&self, member: usize) {
+        self.signal(member, Signal::TERM);
+    }
+
     /// SIGTERM; returns how the process ended.
     pub async fn terminate(&mut self, member: usize) -> ExitStatus {
-        self.signal(member, Signal::TERM);
+        self.ask_to_stop(member);
         self.wait_until_ended(member).await
     }
 

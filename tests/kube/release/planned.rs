@@ -25,6 +25,9 @@ use crate::trial::{GAP, Trial};
 /// How soon a quorum is back after somebody has scaled it away.
 const BACK: Duration = Duration::from_secs(60);
 
+/// For how long a pod that is ending serves on.
+const ENDING: Duration = Duration::from_secs(2);
+
 /// How long nothing may come of what is declared while the cluster is paused.
 const WHILE_PAUSED: Duration = Duration::from_secs(4);
 
@@ -47,6 +50,7 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
 
     preferred(&trial).await;
     passed_over(&trial, times).await;
+    passed_over_while_it_ends(&trial).await;
     trial.survives("paused, and five voters declared", async |_| paused(&trial, &release).await).await;
 
     let by_hand = release.namespace.kubectl(&["scale", "statefulset/quorate", "--replicas=1"]).await;
@@ -160,6 +164,35 @@ async fn passed_over(trial: &Trial, times: usize) {
         trial.survives(&fault, crashed).await;
         assert_eq!(reigns().await, before, "{pod} has led meanwhile");
     }
+}
+
+/// Kills the Raft leader while the pod of a follower is ending, and lives still: the third member leads next.
+async fn passed_over_while_it_ends(trial: &Trial) {
+    let namespace = &trial.members.namespace;
+    let mut lived_still = false;
+    for _ in 0..3 {
+        let killed = async |before: &Agreement| {
+            let [ending, other] = [1, 2].map(|step| (before.leader + step) % SIZE);
+            let places = trial.members.places().await;
+            let logs = async |member| namespace.kubectl(&["logs", &name(member)]).await.unwrap_or_default();
+            let began = Instant::now();
+            namespace.kubectl(&["delete", "pod", &name(ending), "--wait=false"]).await.unwrap();
+            wait_until("the pod is ending", async || logs(ending).await.contains("asked to stop")).await;
+            trial.nodes.in_node(places[before.leader].node, &["pkill", "-KILL", "-x", "quorate"]);
+            lived_still = began.elapsed() < ENDING;
+            assert_ne!(trial.members.succeed(before.leader).await.leader, before.leader);
+            wait_for_another(trial, ending, &places[ending]).await;
+            // Its next pod may lead later.
+            let next = leader_changes(trial, before.term).await.into_values().next().expect("somebody leads");
+            let is_other = |change: &String| change.contains(&format!(r#""name":"{}""#, name(other)));
+            assert!(!lived_still || next.iter().all(is_other), "{} won while it was ending: {next:#?}", name(ending));
+        };
+        trial.survives("the Raft leader killed while the pod of a follower is ending", killed).await;
+        if lived_still {
+            return;
+        }
+    }
+    panic!("whenever the Raft leader was killed, the other pod had gone already");
 }
 
 /// Declares something else of the cluster.
