@@ -61,23 +61,7 @@ async fn an_unfit_member_never_leads_while_another_can_however_often_the_raft_le
         let mut cluster = founded(timing).await;
         take_from(&cluster, BEST_PLACED).await;
         cluster.raft(BEST_PLACED).set_fitness(Fitness::Unfit);
-        let led = has_led(&cluster, BEST_PLACED);
-        for crash in 0..crashes {
-            let (leader, key) = (cluster.leader().await, format!("before-{crash}"));
-            cluster.raft(&leader).propose(put(&key, "1"), soon()).await.unwrap();
-            // Every member has it, so that each of them can lead.
-            for member in cluster.members.values() {
-                member.raft.read(soon()).await.unwrap();
-            }
-            cluster.crash(&leader);
-            let next = cluster.leader().await;
-            assert_ne!(next, BEST_PLACED, "after crash {crash}");
-            let state = cluster.raft(&next).read(soon()).await.unwrap();
-            assert_eq!(value(&state, &key).as_deref(), Some("1"), "what was acknowledged is there");
-            cluster.start(&leader).await;
-            cluster.status(&leader, |status| status.phase == Phase::Running).await;
-        }
-        assert!(!led.load(Ordering::Acquire), "it has led in between");
+        leads_after_no_crash(&mut cluster, BEST_PLACED, crashes).await;
 
         // And fit again, it leads again. A transfer may come to nothing while a member that has just started announces itself.
         cluster.raft(BEST_PLACED).set_fitness(Fitness::Fit);
@@ -89,6 +73,37 @@ async fn an_unfit_member_never_leads_while_another_can_however_often_the_raft_le
         };
         timeout(PATIENCE, given).await.expect("it is given leadership");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_about_to_stop_never_leads_however_often_the_raft_leader_crashes() {
+    for (timing, crashes) in [(Timing::default(), 10), (SHORT, 5)] {
+        let mut cluster = founded(timing).await;
+        take_from(&cluster, BEST_PLACED).await;
+        cluster.raft(BEST_PLACED).stand_back();
+        leads_after_no_crash(&mut cluster, BEST_PLACED, crashes).await;
+    }
+}
+
+/// Crashes the Raft leader so many times; a member never leads, although it has everything.
+async fn leads_after_no_crash(cluster: &mut Cluster, unfit: &str, crashes: usize) {
+    let led = has_led(cluster, unfit);
+    for crash in 0..crashes {
+        let (leader, key) = (cluster.leader().await, format!("before-{crash}"));
+        cluster.raft(&leader).propose(put(&key, "1"), soon()).await.unwrap();
+        // Every member has it, so that each of them can lead.
+        for member in cluster.members.values() {
+            member.raft.read(soon()).await.unwrap();
+        }
+        cluster.crash(&leader);
+        let next = cluster.leader().await;
+        assert_ne!(next, unfit, "after crash {crash}");
+        let state = cluster.raft(&next).read(soon()).await.unwrap();
+        assert_eq!(value(&state, &key).as_deref(), Some("1"), "what was acknowledged is there");
+        cluster.start(&leader).await;
+        cluster.status(&leader, |status| status.phase == Phase::Running).await;
+    }
+    assert!(!led.load(Ordering::Acquire), "it has led in between");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,8 @@ pub struct Contest {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Reign {
     token: u64,
+    /// When it began to campaign.
+    asked: Instant,
     from: Instant,
     /// Until when it has led, or may act if it leads still.
     until: Instant,
@@ -129,20 +131,24 @@ impl Candidates {
     }
 }
 
-/// Nobody leads beside another, and no token is given twice or goes back.
+/// Nobody leads beside another, and no token is given twice or goes back, in whichever election.
 fn judge(record: &Record) -> usize {
-    let (mut tokens, mut count) = (BTreeSet::new(), 0);
+    let mut all = Vec::new();
     for election in 0..record.0.len() {
         let reigns = record.of(election);
-        count += reigns.len();
-        tokens.extend(reigns.iter().map(|reign| reign.token));
+        all.extend_from_slice(&reigns);
         for pair in reigns.windows(2) {
             assert!(pair[0].until <= pair[1].from, "two led election {election} at a time: {pair:?}");
             assert!(pair[0].token < pair[1].token, "the token of election {election} went back: {pair:?}");
         }
     }
-    assert_eq!(tokens.len(), count, "a token was given twice");
-    count
+    let tokens: BTreeSet<_> = all.iter().map(|reign| reign.token).collect();
+    assert_eq!(tokens.len(), all.len(), "a token was given twice");
+    for reign in &all {
+        let known = all.iter().filter(|other| other.from < reign.asked).max_by_key(|other| other.token);
+        assert!(known.is_none_or(|known| known.token < reign.token), "{reign:?} was granted after {known:?}");
+    }
+    all.len()
 }
 
 /// The longest time without a leader between the last reign that began before `since`, if there is one, and `now`.
@@ -181,8 +187,10 @@ impl Candidate {
     async fn campaign_on(mut self) {
         while !self.is_over() {
             let Some(mut session) = self.begin().await else { break };
-            while let Some((token, from)) = self.win(&mut session).await {
-                let reign = Reign { token, from, until: session.valid_until };
+            loop {
+                let asked = Instant::now();
+                let Some((token, from)) = self.win(&mut session).await else { break };
+                let reign = Reign { token, asked, from, until: session.valid_until };
                 let at = self.record.begin(self.election(), reign);
                 let until = self.lead(&mut session, token, at).await;
                 self.record.set_end(self.election(), at, until);

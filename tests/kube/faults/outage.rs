@@ -22,6 +22,9 @@ const TURMOIL: Duration = Duration::from_secs(60);
 /// All members.
 const ALL: [usize; SIZE] = [0, 1, 2];
 
+/// After so long without a word, nothing that was told is told again.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// How long the API server is away at least.
 fn least() -> Duration {
     match std::env::var("QUORATE_OUTAGE") {
@@ -245,7 +248,13 @@ async fn assert_told_once(release: &Release, known: &BTreeSet<String>, reign: &R
         assert!(Instant::now() < deadline, "no Event says that {leads}");
         sleep(Duration::from_millis(200)).await;
     }
-    let new: Vec<_> = events(release).await.into_iter().filter(|(name, _)| !known.contains(name)).collect();
+    // Whatever is told twice is told again soon.
+    sleep(QUIET).await;
+    let all = events(release).await;
+    let changes = all.values().filter(|[about, reason, _]| about == "marked" && reason == "LeaderChanged");
+    let tokens: Vec<_> = changes.map(|[_, _, note]| note).collect();
+    assert_eq!(tokens.iter().collect::<BTreeSet<_>>().len(), tokens.len(), "a grant is told twice: {tokens:#?}");
+    let new: Vec<_> = all.into_iter().filter(|(name, _)| !known.contains(name)).collect();
     println!("{} Events since the API server is back", new.len());
     let mut counts = BTreeMap::<_, usize>::new();
     for (_, said) in &new {

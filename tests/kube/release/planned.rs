@@ -128,6 +128,12 @@ async fn preferred(trial: &Trial) {
         wait_until_led(trial, |leader| leader == preferred).await;
     };
     gaps.push(trial.survives("its node uncordoned", uncordon).await);
+    let crash = async |_: &Agreement| {
+        trial.nodes.in_node(node, &["pkill", "-KILL", "-x", "quorate"]);
+        trial.members.succeed(preferred).await;
+        wait_until_led(trial, |leader| leader == preferred).await;
+    };
+    trial.survives("its process killed", crash).await;
     patch(trial, r#"{"preferredLeader": null}"#).await;
     assert!(gaps.iter().all(|gap| *gap <= GAP), "an election was without a leader for {gaps:?}");
 }
@@ -213,7 +219,7 @@ async fn wait_until_led(trial: &Trial, enough: impl Fn(usize) -> bool) {
     }
 }
 
-/// Five voters are declared, and nothing comes of it while the cluster is paused.
+/// Five voters and another leader are declared, and nothing comes of it while the cluster is paused.
 async fn paused(trial: &Trial, release: &Release) {
     let is_progressing = |status: &Value, reason: &str, text: &str| {
         let conditions = status["conditions"].as_array().into_iter().flatten();
@@ -226,15 +232,17 @@ async fn paused(trial: &Trial, release: &Release) {
         let members: Vec<_> = seen.members.into_iter().map(|it| (it.member_id, it.name, it.role)).collect();
         (set["spec"]["replicas"].clone(), set["metadata"]["generation"].clone(), members)
     };
-    let before = look().await;
-    patch(trial, r#"{"paused": true, "voters": 5}"#).await;
+    let (before, leader) = (look().await, trial.members.whole().await.leader);
+    let another = name((leader + 1) % SIZE);
+    patch(trial, &format!(r#"{{"paused": true, "voters": 5, "preferredLeader": "{another}"}}"#)).await;
     release.status_when("paused", |status| is_progressing(status, "Paused", "3 of 5 voters")).await;
     let began = Instant::now();
     while began.elapsed() < WHILE_PAUSED {
         trial.acknowledged_more(50).await;
         assert_eq!(look().await, before);
+        assert_eq!(trial.members.whole().await.leader, leader);
     }
-    patch(trial, r#"{"paused": false, "voters": 3}"#).await;
+    patch(trial, r#"{"paused": false, "voters": 3, "preferredLeader": null}"#).await;
     release.status_when("not paused", |status| is_progressing(status, "AsDeclared", "3 of 3 voters")).await;
 }
 

@@ -104,6 +104,16 @@ impl Release {
         }
     }
 
+    /// That a member which was to leave handed leadership over, as the log of the first one tells, which never leaves.
+    async fn assert_handed_over(&self, by: usize) {
+        let log = self.namespace.logs("quorate-0").await;
+        let changes = log.lines().filter(|line| line.contains("the Raft leader has changed"));
+        let changes: Vec<Value> = changes.map(|line| serde_json::from_str(line).unwrap()).collect();
+        let reign = changes.iter().rposition(|change| change["name"] == name(by)).expect("it has led");
+        let next = changes.get(reign + 1).expect("another one leads");
+        assert_eq!(next["cause"], "Transfer", "leadership was lost, not handed over: {changes:#?}");
+    }
+
     /// Lets a member lead, as a person would.
     async fn lead(&self, member: usize) {
         self.namespace.exec("quorate-0", &["quorate", "transfer", &name(member)]).await.unwrap();
@@ -128,6 +138,9 @@ async fn a_release_goes_from_one_member_to_five_and_back_to_one_and_grows_again_
             true => load.during(&what, release.shrink(&step)).await,
             false => load.during(&what, release.resize(&step)).await,
         });
+        if let Some(leader) = step.leader {
+            release.assert_handed_over(leader).await;
+        }
     }
     let [.., with_learners, before, _, after] = &statuses[..] else { panic!("there are more steps") };
     for learner in ["quorate-3", "quorate-4"] {
