@@ -25,6 +25,9 @@ use crate::trial::{GAP, Trial};
 /// How soon a quorum is back after somebody has scaled it away.
 const BACK: Duration = Duration::from_secs(60);
 
+/// For how long a member that has started cannot reach the others.
+const HELD_UP: Duration = Duration::from_secs(8);
+
 /// For how long a pod that is ending serves on.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -39,6 +42,10 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
 
     lead(&trial, 0).await;
     orderly(&trial, "a rolling restart", SIZE, async |_| restarted(&trial, &release).await).await;
+
+    lead(&trial, 0).await;
+    let held_up = async |_: &Agreement| held_up(&trial, &release).await;
+    trial.survives("a rolling restart whose first pod cannot catch up for a while", held_up).await;
 
     let times = Effort::from_environment().pick(1, SIZE);
     for member in 0..times {
@@ -105,6 +112,27 @@ async fn restarted(trial: &Trial, release: &Release) {
     for turn in &turns {
         assert!(turn.applied >= Some(turn.known), "{turn:?}: it has not caught up");
     }
+}
+
+/// Restarts all, of whom the first cannot reach the others: as long as it has not caught up, no other one is taken away.
+async fn held_up(trial: &Trial, release: &Release) {
+    let (places, first) = (trial.members.places().await, SIZE - 1);
+    let parted = trial.nodes.partition_pods_on(places[first].node);
+    release.namespace.kubectl(&["rollout", "restart", "statefulset/quorate"]).await.unwrap();
+    wait_for_another(trial, first, &places[first]).await;
+    let began = Instant::now();
+    while began.elapsed() < HELD_UP {
+        let pod = release.namespace.get(&format!("pod/{}", name(first))).await.unwrap();
+        assert!(!is_ready(&pod), "{} is ready, and reaches nobody", name(first));
+        for (member, before) in places[..first].iter().enumerate() {
+            let pod = release.namespace.get(&format!("pod/{}", name(member))).await.unwrap();
+            assert!(is_ready(&pod) && pod["metadata"]["uid"] == before.uid, "{} was taken away: {pod:#}", name(member));
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert!(parted.dropped() > 0, "it has not tried to reach anybody");
+    drop(parted);
+    release.namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=3m"]).await.unwrap();
 }
 
 /// Lets the resource say which member is preferred, and then takes its node away from it for a while: no election minds.
