@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
-use clap::CommandFactory;
-use quorate::settings::args::Cli;
+use clap::{CommandFactory, Parser};
+use quorate::settings::args::{Cli, Command};
+use quorate::settings::{FastFailover, MemberSettings, Timing};
 use serde_json::{Map, Value};
 
 use crate::helm::{CHART, EVERYTHING, ROOT, documents, file, rendered, run, template};
@@ -121,6 +123,34 @@ fn settings_are_those_of_a_member() {
 }
 
 #[test]
+fn a_member_takes_the_settings_that_the_values_give_it() {
+    let objects = documents(&rendered(&["--values", EVERYTHING]).unwrap());
+    let set = objects.iter().find(|object| object["kind"] == "StatefulSet").unwrap();
+    let variables = set["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    let pod = [("QUORATE_NAME", "payments-quorate-0"), ("QUORATE_NAMESPACE", "payments")];
+    let expanded =
+        |text: &str| pod.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("$({name})"), value));
+    let given = variables.iter().filter_map(|it| Some((it["name"].as_str()?, expanded(it["value"].as_str()?))));
+    let all = given.chain(pod.map(|(name, value)| (name, value.to_owned())));
+    let flags = all.map(|(name, value)| {
+        let flag = name.strip_prefix("QUORATE_").expect("it is a setting").to_lowercase().replace('_', "-");
+        format!("--{flag}={value}")
+    });
+    let arguments: Vec<_> = ["quorate", "serve"].map(str::to_owned).into_iter().chain(flags).collect();
+    let Command::Serve(arguments) = Cli::try_parse_from(arguments).unwrap().command else { panic!("it serves") };
+    let MemberSettings { timing, sessions, .. } = MemberSettings::read(*arguments).unwrap();
+    let wanted = Timing {
+        heartbeat: Duration::from_millis(200),
+        election_min: Duration::from_millis(600),
+        election_max: Duration::from_secs(1),
+        fast_failover: FastFailover::Off,
+    };
+    assert_eq!(timing, wanted);
+    let limits = [sessions.max_sessions, sessions.max_holds, sessions.max_waiting, sessions.max_metadata];
+    assert_eq!(limits, [1_000_000, 2048, 20_000, 8192]);
+}
+
+#[test]
 fn each_value_does_something() {
     let (defaults, everything) = (defaults(), everything());
     let plain = rendered(&[]).unwrap();
@@ -158,6 +188,8 @@ fn a_value_that_is_not_allowed_is_refused_with_its_place() {
         ("imagePullSecrets=[\"registry\"]", "at '/imagePullSecrets/0': got string, want object"),
         ("settings.loud=true", "at '/settings': additional properties 'loud' not allowed"),
         ("settings.heartbeat=\"1 s\"", "at '/settings/heartbeat'"),
+        ("settings.clockDrift=\"21%\"", "at '/settings/clockDrift'"),
+        ("settings.maxHolds=100001", "at '/settings/maxHolds': maximum"),
         ("settings.heartbeat=100", "at '/settings/heartbeat': got number, want string"),
         ("storage.size=\"2GB\"", "at '/storage/size'"),
         ("resources.limit={}", "at '/resources': additional properties 'limit' not allowed"),

@@ -44,16 +44,14 @@ fn changes(digest: &str) -> [(&'static str, Vec<InPods>); 3] {
         at: "/spec/containers/0",
         has: json!({ "image": reference }),
     };
-    let settings = InPods {
-        name: "settings",
-        to: json!({ "log": "warn", "logFormat": "text", "heartbeat": "40ms" }),
-        at: "/spec/containers/0",
-        has: json!({ "env": [
-            { "name": "QUORATE_LOG", "value": "warn" },
-            { "name": "QUORATE_LOG_FORMAT", "value": "text" },
-            { "name": "QUORATE_HEARTBEAT", "value": "40ms" },
-        ] }),
-    };
+    // All that there are: a member that could not read one of them would not be ready.
+    let to = everything()["settings"].clone();
+    let variables = to.as_object().unwrap().iter().map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        json!({ "name": variable(name), "value": value })
+    });
+    let has = json!({ "env": variables.collect::<Vec<_>>() });
+    let settings = InPods { name: "settings", to, at: "/spec/containers/0", has };
     let resources = json!({ "requests": { "cpu": "50m" }, "limits": { "memory": "512Mi" } });
     let user = json!({ "runAsUser": 20000, "runAsGroup": 20001, "fsGroup": 20002 });
     let apart = json!({ "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [
@@ -93,6 +91,19 @@ fn changes(digest: &str) -> [(&'static str, Vec<InPods>); 3] {
             ],
         ),
     ]
+}
+
+/// Every value as something else than its default.
+fn everything() -> Map<String, Value> {
+    serde_yaml::from_str(include_str!("../../chart/everything.yaml")).unwrap()
+}
+
+/// The variable of a setting that is called so in camel case.
+fn variable(setting: &str) -> String {
+    setting.chars().fold("QUORATE_".to_owned(), |name, letter| match letter {
+        'A'..='Z' => format!("{name}_{letter}"),
+        _ => name + &letter.to_ascii_uppercase().to_string(),
+    })
 }
 
 /// Whether everything that is wanted is there, beside whatever else is.
@@ -219,7 +230,7 @@ async fn every_value_that_a_user_may_change_reaches_members_that_run_and_costs_n
     // The kind is the Prometheus Operator's; without it Helm says so, and changes nothing.
     let refusal = release.upgrade(&["--set=serviceMonitor.enabled=true"]).await.unwrap_err();
     assert!(refusal.contains("no matches for kind \"ServiceMonitor\""), "{refusal}");
-    let all: Map<String, Value> = serde_yaml::from_str(include_str!("../../chart/everything.yaml")).unwrap();
+    let all = everything();
     let mut changed = upgrades.changed.into_inner().unwrap();
     changed.extend(ELSEWHERE);
     let missed: Vec<_> = all.keys().filter(|name| !changed.contains(name.as_str())).collect();
