@@ -127,7 +127,7 @@ pub(super) async fn run(
         members::ask(coordinator, views),
         labelling.follow(wanted.clone(), labelled),
         mirroring.follow(wanted, kept),
-        fitness::watch(&api_server.client, release, coordinator),
+        fitness::watch(&api_server.client, release, coordinator, metrics),
         controller.follow(view)
     );
 }
@@ -356,14 +356,14 @@ impl Controller<'_> {
         }
     }
 
-    /// Kinds that are not seen as they are now, and statuses that cannot be written. What the API server says in detail changes with
-    /// each try, and is in the log.
+    /// Kinds that are not seen as they are now, and what cannot be written. What the API server says in detail changes with each try,
+    /// and is in the log.
     fn troubles(&self, now: Instant) -> Troubles {
         let unseen = |kind: Kind| {
             self.index.trouble(kind).map(|error| format!("{} are not seen: {}", kind.plural(), error.reason.text()))
         };
         let unseen = Kind::ALL.into_iter().filter_map(unseen).collect();
-        Troubles { unseen, unwritten: self.writer.troubles(now), past: None }
+        Troubles { unseen, unscaled: self.writer.unscaled(now), unwritten: self.writer.unwritten(now), past: None }
     }
 
     /// Logs what is newly wrong, and what is right again.

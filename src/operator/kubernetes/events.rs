@@ -9,6 +9,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout};
+use tracing::{debug, warn};
 
 use super::Release;
 use super::budgets::Budgets;
@@ -61,6 +62,7 @@ pub(super) fn events(client: &Client, release: &Release, metrics: &OperatorMetri
 impl Events {
     /// Never ends while there is a [`Teller`].
     pub(super) async fn write(mut self) {
+        let mut fails = false;
         while let Some(Telling { about, event }) = self.tellings.recv().await {
             // One that remembers would count an Event with another text as the same.
             let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
@@ -68,13 +70,17 @@ impl Events {
                 Ok(written) => written.map_err(|error| ApiError::from(&error)),
                 Err(_) => Err(ApiError::timeout()),
             };
-            match written {
+            match &written {
                 Ok(()) => self.metrics.written(Operation::WriteEvent),
                 Err(error) => {
                     self.metrics.failed(Operation::WriteEvent, error.reason);
-                    tracing::debug!(%error, "an Event was not written");
+                    match fails {
+                        true => debug!(%error, "an Event was not written"),
+                        false => warn!(%error, "an Event was not written; it is left out"),
+                    }
                 }
             }
+            fails = written.is_err();
         }
     }
 }

@@ -10,10 +10,11 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::{Api, GetParams};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Release;
 use super::error::{ApiError, Reason};
+use super::metrics::{Operation, OperatorMetrics};
 use super::writer::Rest;
 use crate::coordinator::{Coordinator, Fitness};
 
@@ -27,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const FORBIDDEN: Duration = Duration::from_mins(5);
 
 /// Looks, and lets the cluster know. Never ends; when it is dropped, with the leadership, everybody may lead.
-pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coordinator) {
+pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coordinator, metrics: &OperatorMetrics) {
     let _cleared = Cleared(coordinator);
-    let mut looking = Looking::with(client, release);
+    let mut looking = Looking::with(client, release, metrics);
     let (mut known, mut rest) = (BTreeSet::new(), None);
     loop {
         let status = coordinator.status();
@@ -48,8 +49,13 @@ pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coor
 }
 
 /// Looks whether this member itself should lead, and lets it know. Never ends.
-pub(super) async fn watch_own(client: &Client, release: &Release, coordinator: &Coordinator) {
-    let mut looking = Looking::with(client, release);
+pub(super) async fn watch_own(
+    client: &Client,
+    release: &Release,
+    coordinator: &Coordinator,
+    metrics: &OperatorMetrics,
+) {
+    let mut looking = Looking::with(client, release, metrics);
     let (mut known, mut rest) = (Fitness::Fit, None);
     loop {
         let unfit = looking.look([release.own_pod()].into()).await;
@@ -87,25 +93,36 @@ struct Looking {
     pods: Api<Pod>,
     nodes: Api<Node>,
     nodes_forbidden_until: Option<Instant>,
+    metrics: OperatorMetrics,
+    /// Whether the last look has failed.
+    fails: bool,
 }
 
 impl Looking {
-    fn with(client: &Client, release: &Release) -> Self {
+    fn with(client: &Client, release: &Release, metrics: &OperatorMetrics) -> Self {
         Self {
             pods: Api::namespaced(client.clone(), release.namespace()),
             nodes: Api::all(client.clone()),
             nodes_forbidden_until: None,
+            metrics: metrics.clone(),
+            fails: false,
         }
     }
 
     /// The names of those who should not lead; `None` when that is not known now.
     async fn look(&mut self, members: BTreeSet<String>) -> Option<BTreeSet<String>> {
-        match timeout(PATIENCE, self.unfit(members)).await {
-            Ok(Ok(unfit)) => return Some(unfit),
-            Ok(Err(error)) => debug!(%error, "whether members should lead is not known now"),
-            Err(_) => debug!("whether members should lead is not known now: no answer"),
+        let looked = timeout(PATIENCE, self.unfit(members)).await.unwrap_or_else(|_| Err(ApiError::timeout()));
+        if let Err(error) = &looked {
+            self.metrics.failed(Operation::Fitness, error.reason);
+            match self.fails {
+                true => debug!(%error, "whether members should lead is not known now"),
+                false => {
+                    warn!(%error, "whether members should lead is not known now: pods that end and nodes that are cordoned")
+                }
+            }
         }
-        None
+        self.fails = looked.is_err();
+        looked.ok()
     }
 
     /// The names of those who should not lead.

@@ -17,10 +17,13 @@ pub(super) enum Operation {
     Label,
     /// To keep a Lease.
     Lease,
+    /// To see which members should not lead.
+    Fitness,
 }
 
 impl Operation {
-    const ALL: [Self; 6] = [Self::Watch, Self::WriteStatus, Self::Scale, Self::WriteEvent, Self::Label, Self::Lease];
+    const ALL: [Self; 7] =
+        [Self::Watch, Self::WriteStatus, Self::Scale, Self::WriteEvent, Self::Label, Self::Lease, Self::Fitness];
 
     fn label(self) -> &'static str {
         match self {
@@ -30,6 +33,7 @@ impl Operation {
             Self::WriteEvent => "event",
             Self::Label => "label",
             Self::Lease => "lease",
+            Self::Fitness => "fitness",
         }
     }
 }

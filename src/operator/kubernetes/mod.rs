@@ -100,6 +100,6 @@ pub async fn run(
     let leading = coordinator
         .in_each_leadership(|leadership| controller::run(&api_server, &release, &coordinator, &metrics, leadership));
     let watching = leaderless::watch(&api_server, &release, &coordinator, &metrics);
-    let looking = fitness::watch_own(&api_server.client, &release, &coordinator);
+    let looking = fitness::watch_own(&api_server.client, &release, &coordinator, &metrics);
     stopping.run_until_cancelled(futures::future::join3(leading, watching, looking)).await;
 }

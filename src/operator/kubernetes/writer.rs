@@ -201,15 +201,30 @@ impl StatusWriter {
         written
     }
 
-    /// Which statuses are not written, in a text for each kind and reason: the log has the objects and the API server's words. Whoever is
-    /// gone gets nothing any more, which is nobody's mistake.
-    pub(super) fn troubles(&self, now: Instant) -> Vec<String> {
-        let failing = self.failing.iter().filter(|(target, failing)| {
-            now >= failing.since + TOLD && failing.reason != Reason::NotFound && target.kind != Kind::StatefulSet
-        });
-        let texts = failing.map(|(target, failing)| (target.kind.plural(), failing.reason.refused()));
-        let texts: BTreeSet<_> = texts.collect();
+    /// Which statuses are not written, in a text for each kind and reason: the log has the objects and the API server's words.
+    pub(super) fn unwritten(&self, now: Instant) -> Vec<String> {
+        let failing = self.failing(now).filter(|(kind, _)| *kind != Kind::StatefulSet);
+        let texts: BTreeSet<_> = failing.map(|(kind, reason)| (kind.plural(), reason.refused())).collect();
         texts.into_iter().map(|(kind, why)| format!("statuses of {kind} are not written: {why}")).collect()
+    }
+
+    /// Why the StatefulSet does not get the size that it should have.
+    pub(super) fn unscaled(&self, now: Instant) -> Option<String> {
+        let (_, reason) = self.failing(now).find(|(kind, _)| *kind == Kind::StatefulSet)?;
+        let why = match reason {
+            Reason::Forbidden => {
+                "the members' ServiceAccount may not patch its scale, or an admission policy refuses it"
+            }
+            other => other.text(),
+        };
+        Some(format!("the StatefulSet is not scaled: {why}"))
+    }
+
+    /// What has failed for a while, and why. Whoever is gone gets nothing any more, which is nobody's mistake.
+    fn failing(&self, now: Instant) -> impl Iterator<Item = (Kind, Reason)> {
+        let failing = self.failing.iter().map(|(target, failing)| (target.kind, failing));
+        let told = failing.filter(move |(_, it)| now >= it.since + TOLD && it.reason != Reason::NotFound);
+        told.map(|(kind, failing)| (kind, failing.reason))
     }
 
     /// When something that rests may be written again.

@@ -7,7 +7,7 @@ use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, sleep};
 
@@ -153,4 +153,27 @@ async fn rights_that_are_taken_away_are_told_and_missed_by_no_application_and_ma
     release.upgrade(&["--wait"]).await.unwrap();
     namespace.wait("replicatedconfig/web", "condition=Replicated", 60).await;
     release.status_when("well", |status| !is_degraded(status)).await;
+
+    // The right to make room for more members alone.
+    let role = namespace.get("role/quorate").await.unwrap();
+    let scales = |rule: &Value| rule["resources"] == json!(["statefulsets/scale"]);
+    let rules = role["rules"].as_array().unwrap();
+    let others: Vec<_> = rules.iter().filter(|rule| !scales(rule)).collect();
+    assert_eq!(others.len() + 1, rules.len(), "the chart gives it");
+    let give = async |rules: Value| {
+        let patch = json!({ "rules": rules }).to_string();
+        namespace.kubectl(&["patch", "role/quorate", "--type=merge", "--patch", &patch]).await.unwrap();
+    };
+    give(json!(others)).await;
+    namespace.kubectl(&["scale", "qc/quorate", "--replicas=5"]).await.unwrap();
+    let is_not_scaled = |status: &Value| {
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        conditions.any(|it| it["type"] == "Degraded" && it["reason"] == "NotScaled")
+    };
+    let status = release.status_when("told that it cannot be scaled", is_not_scaled).await;
+    release
+        .says(status["raftLeader"].as_str().unwrap(), "the StatefulSet is not scaled: the members' ServiceAccount")
+        .await;
+    give(json!(rules)).await;
+    release.status_when("as large as declared", |status| status["voters"] == 5 && !is_not_scaled(status)).await;
 }

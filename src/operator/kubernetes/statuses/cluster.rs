@@ -160,11 +160,12 @@ impl<'a> Found<'a> {
         let silent: Vec<_> = self.silent.iter().map(|member| member.name.as_str()).collect();
         let silent = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
         let refused: Vec<_> = self.view.refused.iter().map(|(name, why)| format!("{name} is refused: {why}")).collect();
-        let reason = match (refused.is_empty(), &silent, troubles.unseen.is_empty()) {
+        let reason = match (refused.is_empty(), &silent, troubles.unseen.is_empty(), &troubles.unscaled) {
             (false, ..) => "MembersRefused",
-            (true, Some(_), _) => "MembersUnreachable",
-            (true, None, false) => "ResourcesNotSeen",
-            (true, None, true) => "StatusesNotWritten",
+            (true, Some(_), ..) => "MembersUnreachable",
+            (true, None, false, _) => "ResourcesNotSeen",
+            (true, None, true, Some(_)) => "NotScaled",
+            (true, None, true, None) => "StatusesNotWritten",
         };
         let wrong: Vec<_> = refused.into_iter().chain(silent).chain(troubles.all().cloned()).collect();
         match wrong.is_empty() {
@@ -248,8 +249,13 @@ mod tests {
     fn what_is_wrong_is_told_by_the_worst_of_it() {
         let degraded = |view: &ClusterView, unseen: &[&str], unwritten: &[&str]| {
             let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-            let troubles = Troubles { unseen: texts(unseen), unwritten: texts(unwritten), past: None };
+            let troubles = Troubles { unseen: texts(unseen), unwritten: texts(unwritten), ..Troubles::default() };
             Found::of(view).degraded(&troubles, None)
+        };
+        let unscaled = |unwritten: &[&str]| {
+            let unwritten = unwritten.iter().map(|&text| text.to_owned()).collect();
+            let troubles = Troubles { unscaled: Some("not scaled".to_owned()), unwritten, ..Troubles::default() };
+            Found::of(&view(3, 0, "")).degraded(&troubles, None)
         };
         let past = |view: &ClusterView| {
             let past = Some("from one to two: unseen".to_owned());
@@ -281,6 +287,7 @@ mod tests {
                 "ResourcesNotSeen",
                 "unseen; not written",
             ),
+            (unscaled(&["not written"]), "True", "NotScaled", "not scaled; not written"),
             (degraded(&silent, &["unseen"], &[]), "True", "MembersUnreachable", "no answer from quorate-2; unseen"),
             (degraded(&refused, &[], &[]), "True", "MembersRefused", "q is refused: its volume; no answer"),
             (past(&view(3, 0, "")), "False", "AllMembersAnswer", "every member answers; from one to two: unseen"),

@@ -32,6 +32,8 @@ pub(super) struct Writer {
 pub(super) struct Troubles {
     /// Kinds that are not seen as they are now.
     pub(super) unseen: Vec<String>,
+    /// The StatefulSet, which does not get its size.
+    pub(super) unscaled: Option<String>,
     /// Statuses that are not written.
     pub(super) unwritten: Vec<String>,
     /// When nothing of the kind is wrong: what was, and from when to when.
@@ -40,7 +42,7 @@ pub(super) struct Troubles {
 
 impl Troubles {
     pub(super) fn all(&self) -> impl Iterator<Item = &String> {
-        self.unseen.iter().chain(&self.unwritten)
+        self.unseen.iter().chain(&self.unscaled).chain(&self.unwritten)
     }
 }
 
