@@ -105,7 +105,7 @@ fn assert_is_used_from_outside(cluster: &Cluster) {
     let used = run("api::a_status_of_an_older_leadership_is_refused");
     let said = text(&used.stdout);
     assert!(used.status.success() && said.contains("1 passed"), "{said}{}", text(&used.stderr));
-    for part in ["abreast::", "pods::", "faults::", "release::", "api::chart::"] {
+    for part in ["abreast::", "pods::", "serving::", "faults::", "release::", "api::chart::"] {
         assert!(said.lines().any(|line| line.starts_with("not run: ") && line.contains(part)), "{part}: {said}");
         let nothing = run(part);
         assert!(!nothing.status.success(), "a run of nothing has passed: {}", text(&nothing.stdout));
