@@ -172,13 +172,14 @@ async fn passed_over(trial: &Trial, times: usize) {
     let member = (trial.members.whole().await.leader + 1) % SIZE;
     let (namespace, pod) = (&trial.members.namespace, name(member));
     let log = async || namespace.logs(&pod).await;
-    let _cordoned = trial.nodes.cordon(trial.members.places().await[member].node);
-    let knows = async || {
+    let cordoned = trial.nodes.cordon(trial.members.places().await[member].node);
+    let says = async |text: &str| {
         let log = log().await;
-        let told = log.lines().rfind(|line| ["should not lead", "may lead again"].iter().any(|it| line.contains(it)));
-        told.is_some_and(|told| told.contains("this member should not lead"))
+        let told =
+            log.lines().rfind(|line| line.contains("this member should not lead") || line.contains("may lead again"));
+        told.is_some_and(|told| told.contains(text))
     };
-    wait_until("it knows that it should not lead", knows).await;
+    wait_until("it knows that it should not lead", async || says("should not lead").await).await;
     let reigns = async || {
         let own = format!(r#""name":"{pod}""#);
         let log = log().await;
@@ -198,6 +199,8 @@ async fn passed_over(trial: &Trial, times: usize) {
         trial.survives(&fault, crashed).await;
         assert_eq!(reigns().await, before, "{pod} has led meanwhile");
     }
+    drop(cordoned);
+    wait_until("it knows that it may lead again", async || says("may lead again").await).await;
 }
 
 /// Kills the Raft leader while the pod of a follower is ending, and lives still: the third member leads next.
