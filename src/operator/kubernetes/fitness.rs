@@ -115,10 +115,8 @@ impl Looking {
         if let Err(error) = &looked {
             self.metrics.failed(Operation::Fitness, error.reason);
             match self.fails {
-                true => debug!(%error, "whether members should lead is not known now"),
-                false => {
-                    warn!(%error, "whether members should lead is not known now: pods that end and nodes that are cordoned")
-                }
+                true => debug!(%error, "it is still not known which members should not lead"),
+                false => warn!(%error, "it is not known which members should not lead"),
             }
         }
         self.fails = looked.is_err();
