@@ -11,6 +11,7 @@ mod gone;
 mod growing;
 pub mod helm;
 mod installed;
+mod leading;
 mod load;
 pub mod marked;
 mod planned;
