@@ -32,6 +32,8 @@ enum Happening {
     Preferred(Option<usize>),
     Cordoned(usize),
     Paused(Care),
+    /// Somebody makes it so many pods, whoever needs them.
+    ScaledByHand(usize),
     /// Another member leads, if a quorum is there.
     Elected(usize),
     Looks(Look),
@@ -85,6 +87,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => proptest::option::of(member()).prop_map(Happening::Preferred),
         1 => member().prop_map(Happening::Cordoned),
         1 => prop_oneof![Just(Care::Paused), Just(Care::Active), Just(Care::Active)].prop_map(Happening::Paused),
+        1 => (1..=NAMES.len()).prop_map(Happening::ScaledByHand),
         1 => member().prop_map(Happening::Elected),
         10 => look().prop_map(Happening::Looks),
         2 => look().prop_map(Happening::LooksAndEnds),
@@ -235,6 +238,7 @@ impl World {
                 let steering = Steering { care, ..self.machine.steering().clone() };
                 self.apply(Action::Steer(steering));
             }
+            Happening::ScaledByHand(pods) => self.pods = pods,
             Happening::Elected(member) => {
                 self.picture.own = self.volumes[name(member)].member.unwrap_or(self.picture.own);
             }
@@ -322,6 +326,7 @@ impl World {
     /// The Raft leader carries out the next change, which is held to the rules; then the operator looks.
     fn look(&mut self, look: Look) {
         if !self.survey(look) {
+            self.bring_back();
             return;
         }
         let next = plan(&self.picture);
@@ -432,25 +437,40 @@ impl World {
         if self.machine.size() != Some(self.declared) {
             self.apply(Action::SetSize(self.declared));
         }
+        let present = self.pods;
+        match self.scaling() {
+            Scaling::None => {}
+            Scaling::Up(pods) => {
+                self.pods = usize::try_from(pods).unwrap();
+                assert!(self.pods > present, "{pods}");
+            }
+            Scaling::Down(pods) => {
+                self.pods = usize::try_from(pods).unwrap();
+                assert!(self.pods < present, "{pods}");
+                let remains = |name: &str| ordinal(name).is_some_and(|ordinal| i64::from(ordinal) < pods);
+                assert!(self.picture.names().all(remains), "a pod of a member is taken away");
+            }
+        }
+    }
+
+    /// What any member does while nobody leads: voters get their pods back.
+    fn bring_back(&mut self) {
+        if self.care() == Care::Paused {
+            return;
+        }
+        let voters = self.picture.voters.iter().flatten();
+        let needed = voters.filter_map(|voter| ordinal(self.picture.name(*voter))).max();
+        let needed = needed.map_or(0, |ordinal| usize::try_from(ordinal).unwrap() + 1);
+        self.pods = self.pods.max(needed);
+    }
+
+    fn scaling(&self) -> Scaling {
         let membership = match (self.picture.voters.len(), self.picture.progress) {
             (1, Progress::Committed) => MembershipPhase::Settled,
             _ => MembershipPhase::Changing,
         };
         let held = Held::by(self.picture.names().map(ordinal), membership);
-        let present = i64::try_from(self.pods).unwrap();
-        match scaling(self.declared, self.machine.size(), held, present) {
-            Scaling::None => {}
-            Scaling::Up(pods) => {
-                assert!(pods > present, "{pods}");
-                self.pods = usize::try_from(pods).unwrap();
-            }
-            Scaling::Down(pods) => {
-                assert!(pods < present, "{pods}");
-                self.pods = usize::try_from(pods).unwrap();
-                let remains = |name: &str| ordinal(name).is_some_and(|ordinal| i64::from(ordinal) < pods);
-                assert!(self.picture.names().all(remains), "a pod of a member is taken away");
-            }
-        }
+        scaling(self.declared, self.machine.size(), held, i64::try_from(self.pods).unwrap())
     }
 
     /// The names of voters, and of learners.
