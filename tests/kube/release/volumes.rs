@@ -166,10 +166,10 @@ async fn left_behind(trial: &Trial, release: &Release, before: &Agreement) {
     let (pod, id) = (name(member), trial.members.id(member).await);
     let path = release.volume_of(&pod).await.path;
     let frozen = Frozen::of(trial, member).await;
-    // Its log goes with its pod, but not for whoever has it under another name.
-    let log = "/var/log/pods/left-behind";
+    // Its log goes with its pod, but not for whoever reads it already.
+    let log = format!("{path}.log");
     let logs = format!("/var/log/pods/{}_{pod}_{}/quorate/*.log", release.namespace.name, frozen.place.uid);
-    frozen.run(&format!("ln $(ls -t {logs} | head -n 1) {log}"));
+    frozen.run(&format!("setsid tail --pid=$shim -c +1 -f $(ls -t {logs} | head -n 1) >{log} 2>&1 </dev/null &"));
     frozen.run(&format!(
         "rm -rf {path}.first; mkdir {path}.first; mv {path}/* {path}.first/; cp -a {path}.first/* {path}/"
     ));
@@ -182,7 +182,8 @@ async fn left_behind(trial: &Trial, release: &Release, before: &Agreement) {
     let end = format!(
         r#"ended() {{ ps -o stat= -p $process | grep -q Z; }}
         kill -CONT $process; for _ in $(seq 300); do ended && break; sleep 0.1; done; ended
-        kill -CONT $shim; until grep "another process runs on a newer one" {log}; do sleep 0.1; done; rm {log}"#
+        kill -CONT $shim; told() {{ grep "another process runs on a newer one" {log}; }}
+        for _ in $(seq 300); do told >/dev/null && break; sleep 0.1; done; told; rm {log}"#
     );
     let url = format!("http://{}:8080/v1/kv/left-behind?timeoutMs=2000", frozen.place.ip);
     let put = tokio::spawn(reqwest::Client::new().put(url).timeout(Duration::from_secs(10)).body("1").send());
