@@ -24,6 +24,8 @@ mod succession;
 #[cfg(test)]
 mod tests;
 mod words;
+#[cfg(test)]
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
