@@ -26,8 +26,10 @@ const PARTING: Duration = Duration::from_secs(2);
 pub async fn elect(args: ElectArgs) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
     match campaign(&mut signals, &args.name, args.priority, &args.session).await? {
-        Some((session, grant)) => keep(&mut signals, session, grant, &args.name, args.session.client.output).await,
-        None => Ok(0),
+        Waited::Granted(session, grant) => {
+            keep(&mut signals, session, grant, &args.name, args.session.client.output).await
+        }
+        Waited::Signalled(_) => Ok(0),
     }
 }
 
@@ -35,19 +37,40 @@ pub async fn elect(args: ElectArgs) -> Result<u8, Failure> {
 pub async fn run(args: RunArgs) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
     match campaign(&mut signals, &args.election, args.priority, &args.session).await? {
-        Some((session, grant)) => run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await,
-        None => Ok(0),
+        Waited::Granted(session, grant) => {
+            run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await
+        }
+        Waited::Signalled(signal) => Ok(never_ran(signal)),
     }
 }
 
 /// Holds a lock until it is stopped, or for as long as a command runs.
 pub async fn lock(args: LockArgs) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
-    let Some((session, grant)) = acquire(&mut signals, &args).await? else { return Ok(0) };
-    if args.command.is_empty() {
-        return keep(&mut signals, session, grant, &args.name, args.session.client.output).await;
+    match (acquire(&mut signals, &args).await?, args.command.is_empty()) {
+        (Waited::Granted(session, grant), true) => {
+            keep(&mut signals, session, grant, &args.name, args.session.client.output).await
+        }
+        (Waited::Granted(session, grant), false) => {
+            run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await
+        }
+        (Waited::Signalled(_), true) => Ok(0),
+        (Waited::Signalled(signal), false) => Ok(never_ran(signal)),
     }
-    run_while_held(&mut signals, session, grant, &args.command, args.session.grace).await
+}
+
+/// The exit code when a signal came before the command could begin: what shells say of a command that a signal has ended, since
+/// 0 would mean that it was done.
+fn never_ran(signal: Signal) -> u8 {
+    u8::try_from(128 + signal.as_raw()).expect("a signal's number is less than 65")
+}
+
+/// How waiting for a grant ended.
+#[expect(clippy::large_enum_variant, reason = "there is one of it, and it is taken apart at once")]
+enum Waited {
+    Granted(Session, Grant),
+    /// It is not wanted any more.
+    Signalled(Signal),
 }
 
 async fn campaign(
@@ -55,14 +78,14 @@ async fn campaign(
     election: &str,
     priority: i32,
     options: &SessionOptions,
-) -> Result<Option<(Session, Grant)>, Failure> {
+) -> Result<Waited, Failure> {
     let (namespace, name) = parse_contest(election)?;
     let candidacy = Candidacy { name: options.candidate.clone(), priority, metadata: BTreeMap::new() };
     let ask = async |session: &Session| session.campaign(&namespace, &name, &candidacy).await;
     wait(signals, options, Some((&namespace, &name)), None, ask).await
 }
 
-async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Option<(Session, Grant)>, Failure> {
+async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Waited, Failure> {
     let (namespace, name) = parse_contest(&args.name)?;
     let mode = args.shared.then_some(LockMode::Shared);
     let wish = LockWish { mode, permits: args.permits, capacity: args.capacity };
@@ -79,11 +102,10 @@ async fn acquire(signals: &mut Signals, args: &LockArgs) -> Result<Option<(Sessi
 /// Which election a session is for.
 type Election<'a> = (&'a Namespace, &'a ContestName);
 
-async fn begin(options: &SessionOptions, election: Option<Election<'_>>) -> Result<Session, Failure> {
-    let client = connect(&options.client)?;
+async fn begin(client: &Client, options: &SessionOptions, election: Option<Election<'_>>) -> Result<Session, Failure> {
     let ttl = match (options.ttl, election) {
         (Some(ttl), _) => ttl,
-        (None, Some(election)) => declared_ttl(&client, election).await?.unwrap_or(TTL),
+        (None, Some(election)) => declared_ttl(client, election).await?.unwrap_or(TTL),
         (None, None) => TTL,
     };
     if options.grace.is_some_and(|grace| grace >= ttl) {
@@ -101,32 +123,40 @@ async fn declared_ttl(client: &Client, (namespace, name): Election<'_>) -> Resul
     }
 }
 
-/// Waits for a grant until the limit, with another session when one is over; `None` when a signal says that it is not wanted
-/// any more.
+/// Waits for a grant until the limit or a signal, with another session when one is over.
 async fn wait(
     signals: &mut Signals,
     options: &SessionOptions,
     election: Option<Election<'_>>,
     limit: Option<Duration>,
     ask: impl AsyncFn(&Session) -> Result<Grant, NotGranted>,
-) -> Result<Option<(Session, Grant)>, Failure> {
+) -> Result<Waited, Failure> {
     let end = limit.map(|limit| Instant::now() + limit);
+    let client = connect(&options.client)?;
     loop {
-        let session = begin(options, election).await?;
-        let asked = tokio::select! {
-            asked = ask(&session) => asked,
+        // A session whose beginning is interrupted holds nothing, and ends by itself.
+        let mut begun = None;
+        let asking = async {
+            let session = begin(&client, options, election).await?;
+            begun = Some(session.clone());
+            let asked = ask(&session).await;
+            Ok::<_, Failure>((session, asked))
+        };
+        let (session, asked) = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                part_if_begun(begun, "client-exited").await;
+                return Ok(Waited::Signalled(signal));
+            }
             () = reached(end) => {
-                part(session, "session-ended").await;
+                part_if_begun(begun, "session-ended").await;
                 let error = anyhow!("it was not granted within {:?}", limit.unwrap_or_default());
                 return Err(Failure { exit: Exit::Failed, error });
             }
-            _ = signals.next() => {
-                part(session, "client-exited").await;
-                return Ok(None);
-            }
+            asked = asking => asked?,
         };
         match asked {
-            Ok(grant) => return Ok(Some((session, grant))),
+            Ok(grant) => return Ok(Waited::Granted(session, grant)),
             Err(NotGranted::Over(why)) => say(&format!("it waits with a new session: {why}")),
             Err(NotGranted::Refused(error)) => {
                 part(session, "session-ended").await;
@@ -225,6 +255,12 @@ async fn nearly_over(grant: &Grant, rest: Duration) {
             return;
         }
         sleep_until(until).await;
+    }
+}
+
+async fn part_if_begun(session: Option<Session>, cause: &str) {
+    if let Some(session) = session {
+        part(session, cause).await;
     }
 }
 

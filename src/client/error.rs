@@ -32,7 +32,7 @@ pub struct ProblemReport {
 /// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ClientError {
-    #[error("{:?} is not an endpoint; give one or more URLs such as http://127.0.0.1:17400", .0)]
+    #[error("{:?} is not an endpoint{}; give one or more URLs such as http://127.0.0.1:17400", .0, fault(.0))]
     BadEndpoint(String),
     /// A member answered that it did not do it.
     #[error("{}", .0.detail)]
@@ -46,6 +46,11 @@ pub enum ClientError {
     /// What answered is no member of a cluster that this client understands.
     #[error("the answer is not Quorate's: {0}")]
     Foreign(String),
+}
+
+/// What is wrong with an endpoint that looks right.
+fn fault(endpoint: &str) -> &'static str {
+    if endpoint.to_ascii_lowercase().starts_with("https://") { ", since https is not supported" } else { "" }
 }
 
 impl ProblemReport {

@@ -1,7 +1,8 @@
 //! A small HTTP client of a cluster: for the command line, for programs in Rust and for tests.
 //!
 //! It is given the URLs of several members and uses whichever answers. Every write carries an idempotency key, so that
-//! trying again, also at another member, is harmless; what was not certainly applied or refused is told as unknown.
+//! trying again, also at another member, is harmless; what was not certainly applied or refused is told as unknown. The one
+//! write that members know no key for is tried again only when it was certainly not applied.
 //!
 //! Read next: `send.rs` (one request, many tries), `session.rs` and `grant.rs` (what is held, and until when one may act on
 //! it), `watch.rs` (streams that resume), `error.rs` (what can go wrong).
@@ -35,7 +36,7 @@ use send::Request;
 /// How long a call goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
-    /// Each member is tried again until so much time has passed.
+    /// Each member is tried again until so much time has passed; one try takes an equal share of it at most.
     Until(Duration),
     /// One try at one member, for so long.
     Once(Duration),
@@ -68,7 +69,8 @@ pub struct Client {
     /// What makes this client's idempotency keys differ from every other's.
     seed: u128,
     requests: Arc<AtomicU64>,
-    /// The endpoint that answered last.
+    /// The endpoint that is asked first, modulo how many there are: the one that answered last, or the one behind it when it
+    /// has failed since.
     preferred: Arc<AtomicUsize>,
 }
 
@@ -84,7 +86,7 @@ impl Client {
     /// Of the members at `endpoints` (base URLs, at least one); `seed` is random.
     ///
     /// # Errors
-    /// When an endpoint is no URL, or there is none.
+    /// When an endpoint is no URL that begins with `http://`, or there is none.
     pub fn new(endpoints: &[String], patience: Patience, seed: u128) -> Result<Self, ClientError> {
         let endpoints: Arc<[String]> = endpoints.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
         let wrong = endpoints.iter().find(|url| !url.starts_with("http://") || reqwest::Url::parse(url).is_err());
@@ -128,7 +130,9 @@ impl Client {
     /// When there is no such member, or it did not happen.
     pub async fn transfer(&self, to: Option<&str>) -> Result<Answer<wire::Transferred>, ClientError> {
         let body = wire::Transfer { to: to.map(str::to_owned) };
-        self.send(Request::new(Method::POST, "/v1/cluster/transfer-leadership").json(&body)).await
+        let request = Request::new(Method::POST, "/v1/cluster/transfer-leadership").json(&body);
+        // To another one twice may be back again.
+        self.send(if to.is_some() { request } else { request.harmful_to_repeat() }).await
     }
 
     /// A config, or an older version of it.
@@ -270,6 +274,14 @@ impl Client {
         }
     }
 
+    /// Asks the next member first from now on, unless another call does not begin at this one any more.
+    fn leave(&self, endpoint: usize) {
+        let count = self.endpoints.len();
+        let next = |preferred: usize| (preferred % count == endpoint).then_some((endpoint + 1) % count);
+        // When it was left already, that is as well.
+        let _ = self.preferred.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
     /// A key that no other request of any client has.
     fn next_idempotency_key(&self) -> String {
         format!("{:032x}-{}", self.seed, self.requests.fetch_add(1, Ordering::Relaxed))
@@ -319,6 +331,28 @@ mod tests {
             let client = Client::new(&wrong, Patience::Once(DIAL), 1);
             assert!(matches!(client, Err(ClientError::BadEndpoint(_))), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_with_https_is_refused_as_not_supported() {
+        let told = |url: &str| Client::new(&[url.to_owned()], Patience::Once(DIAL), 1).expect_err("wrong").to_string();
+        for https in ["https://a", "HTTPS://a"] {
+            assert!(told(https).contains("https is not supported"), "{}", told(https));
+        }
+        assert!(!told("localhost:80").contains("https"), "{}", told("localhost:80"));
+    }
+
+    #[test]
+    fn a_call_that_fails_late_does_not_undo_what_another_has_found() {
+        let endpoints = [1, 2, 3].map(|port| format!("http://127.0.0.1:{port}"));
+        let client = Client::new(&endpoints, Patience::Once(DIAL), 1).expect("three URLs");
+        client.preferred.store(4, Ordering::Relaxed);
+        let mut begins = Vec::new();
+        for failed in [0, 1, 1, 2] {
+            client.leave(failed);
+            begins.push(client.preferred.load(Ordering::Relaxed) % endpoints.len());
+        }
+        assert_eq!(begins, [1, 2, 2, 0]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,11 +19,28 @@ pub(super) struct Request {
     path: String,
     query: BTreeMap<&'static str, String>,
     body: Option<(&'static str, Bytes)>,
+    repetition: Repetition,
+}
+
+/// Whether a request may be sent again while nobody knows whether it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repetition {
+    /// It is a read, or its idempotency key sees to it, or twice is the same as once.
+    Harmless,
+    /// Members know no idempotency key for it, and twice is not the same as once.
+    Harmful,
 }
 
 impl Request {
     pub(super) fn new(method: Method, path: &str) -> Self {
-        Self { method, path: path.to_owned(), query: BTreeMap::new(), body: None }
+        let repetition = Repetition::Harmless;
+        Self { method, path: path.to_owned(), query: BTreeMap::new(), body: None, repetition }
+    }
+
+    /// The same, but sent again only when it was certainly not done.
+    pub(super) fn harmful_to_repeat(mut self) -> Self {
+        self.repetition = Repetition::Harmful;
+        self
     }
 
     pub(super) fn query(mut self, query: &[(&'static str, String)]) -> Self {
@@ -41,7 +58,25 @@ impl Request {
         self.body = Some(("application/octet-stream", body));
         self
     }
+
+    fn wants_key(&self) -> bool {
+        match self.repetition {
+            Repetition::Harmless => self.method != Method::GET,
+            Repetition::Harmful => false,
+        }
+    }
+
+    /// Whether it may be sent again after a try with that outcome.
+    fn may_follow(&self, outcome: Outcome) -> bool {
+        match self.repetition {
+            Repetition::Harmless => true,
+            Repetition::Harmful => outcome == Outcome::NotApplied,
+        }
+    }
 }
+
+/// As long as the longest election timeout is by default: who is asked while nobody leads can mostly answer by then.
+const LEAST_SHARE: Duration = Duration::from_millis(500);
 
 /// The least and the most that a member may be told to wait, in milliseconds.
 const WAIT: std::ops::RangeInclusive<u128> = 1..=60_000;
@@ -56,14 +91,15 @@ impl Client {
 
     /// Sends a request that is answered with bytes. Every try of a write carries the same idempotency key.
     pub(super) async fn send_raw(&self, request: Request) -> Result<Answer<Bytes>, ClientError> {
-        let key = (request.method != Method::GET).then(|| self.next_idempotency_key());
+        let key = request.wants_key().then(|| self.next_idempotency_key());
         let (Patience::Until(patience) | Patience::Once(patience)) = self.patience;
-        let deadline = Instant::now() + patience;
+        let (deadline, share) = (Instant::now() + patience, self.share(request.repetition));
         let first = self.preferred.load(Ordering::Relaxed);
         let (mut uncertain, mut unreachable) = (None, BTreeSet::new());
         for attempt in 0.. {
             let endpoint = (first + attempt) % self.endpoints.len();
-            let error = match self.attempt(&request, key.as_deref(), endpoint, deadline).await {
+            let end = deadline.min(Instant::now() + share);
+            let error = match self.attempt(&request, key.as_deref(), endpoint, end).await {
                 Ok(answer) => {
                     self.preferred.store(endpoint, Ordering::Relaxed);
                     return Ok(answer);
@@ -79,8 +115,13 @@ impl Client {
             }
             let pause = match self.patience {
                 Patience::Until(_) => error.retry_after(),
+                // Who asks once says by itself who is asked next.
                 Patience::Once(_) => None,
             };
+            if pause.is_some() {
+                self.leave(endpoint);
+            }
+            let pause = pause.filter(|_| request.may_follow(error.outcome()));
             let tried_all = (attempt + 1) % self.endpoints.len() == 0;
             let pause = pause.map(|pause| if tried_all { pause } else { Duration::ZERO });
             match pause {
@@ -90,6 +131,19 @@ impl Client {
             }
         }
         unreachable!("the loop has no end but its returns")
+    }
+
+    /// How long one try may take. A member that is silent, or has no quorum, must leave time to ask the others; what may not
+    /// be asked again leaves it to nobody.
+    fn share(&self, repetition: Repetition) -> Duration {
+        match (self.patience, repetition) {
+            (Patience::Once(patience), Repetition::Harmless | Repetition::Harmful)
+            | (Patience::Until(patience), Repetition::Harmful) => patience,
+            (Patience::Until(patience), Repetition::Harmless) => {
+                let endpoints = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX);
+                (patience / endpoints).max(LEAST_SHARE)
+            }
+        }
     }
 
     async fn attempt(
@@ -206,13 +260,30 @@ mod tests {
     /// What must be true of what is told in the end.
     type Judge = fn(&ClientError);
 
-    /// When a member was asked, and with which idempotency key.
-    type Asked = Arc<Mutex<Vec<(Instant, String)>>>;
+    /// What a member was asked.
+    #[derive(Debug, Clone)]
+    struct Question {
+        at: Instant,
+        /// Its idempotency key; empty when it has none.
+        key: String,
+        /// How long the member may take.
+        timeout_ms: u64,
+    }
 
-    /// A member that gives some answers one after the other, and the last one for ever; nothing is no answer.
+    impl Question {
+        fn new(head: &str) -> Self {
+            let key = head.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap_or_default();
+            let (_, timeout) = head.split_once("timeoutMs=").expect("it says how long to wait");
+            let digits = timeout.split(|c: char| !c.is_ascii_digit()).next().expect("the first part");
+            Self { at: Instant::now(), key: key.to_owned(), timeout_ms: digits.parse().expect("a number") }
+        }
+    }
+
+    /// A member that gives some answers one after the other, and the last one for ever: an empty one is an end without an
+    /// answer. One that has none is silent.
     struct Member {
         url: String,
-        asked: Asked,
+        asked: Arc<Mutex<Vec<Question>>>,
         _serving: AbortOnDropHandle<()>,
     }
 
@@ -220,10 +291,11 @@ mod tests {
         async fn start(answers: Vec<String>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("http://{}", listener.local_addr().expect("it listens"));
-            let asked = Asked::default();
+            let asked = Arc::<Mutex<Vec<_>>>::default();
             let noted = Arc::clone(&asked);
             #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
             let serving = tokio::spawn(async move {
+                let mut waiting = Vec::new();
                 for number in 0.. {
                     let (mut stream, _) = listener.accept().await.expect("a connection");
                     let (mut head, mut buffer) = (String::new(), [0; 4096]);
@@ -231,13 +303,18 @@ mod tests {
                         let bytes = stream.read(&mut buffer).await.expect("a request");
                         head.push_str(std::str::from_utf8(&buffer[..bytes]).expect("text"));
                     }
-                    let key = head.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap_or_default();
-                    noted.lock().expect("no test has failed").push((Instant::now(), key.to_owned()));
-                    let answer = &answers[number.min(answers.len() - 1)];
-                    stream.write_all(answer.as_bytes()).await.expect("it reads the answer");
+                    noted.lock().expect("no test has failed").push(Question::new(&head));
+                    match answers.get(number).or(answers.last()) {
+                        Some(answer) => stream.write_all(answer.as_bytes()).await.expect("it reads the answer"),
+                        None => waiting.push(stream),
+                    }
                 }
             });
             Self { url, asked, _serving: AbortOnDropHandle::new(serving) }
+        }
+
+        fn asked(&self) -> Vec<Question> {
+            self.asked.lock().expect("no test has failed").clone()
         }
     }
 
@@ -266,10 +343,11 @@ mod tests {
             let member = Member::start(answers.clone()).await;
             let client = Client::new(std::slice::from_ref(&member.url), patience, 1).expect("a URL");
             let told = client.send::<wire::Deleted>(Request::new(Method::DELETE, "/v1/kv/a")).await;
-            let asked = member.asked.lock().expect("no test has failed").clone();
+            let asked = member.asked();
             assert!((tries[0]..=tries[1]).contains(&asked.len()), "{answers:?}: asked {} times", asked.len());
-            assert!(!asked[0].1.is_empty() && asked.iter().all(|(_, key)| *key == asked[0].1), "{asked:?}");
-            let rests = asked.windows(2).map(|pair| pair[1].0 - pair[0].0);
+            let key = &asked[0].key;
+            assert!(!key.is_empty() && asked.iter().all(|question| question.key == *key), "{asked:?}");
+            let rests = asked.windows(2).map(|pair| pair[1].at - pair[0].at);
             for rest in rests {
                 assert!(rest >= Duration::from_millis(80), "{answers:?}: asked again after {rest:?}");
             }
@@ -277,6 +355,46 @@ mod tests {
                 Ok(told) => assert!(answers.last() == Some(&done()), "{told:?}"),
                 Err(error) => judge(&error),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_no_idempotency_key_is_asked_again_only_when_it_was_certainly_not_done() {
+        let busy = || problem(503, "not-applied", true, 80);
+        let doubtful = || problem(504, "unknown", true, 80);
+        for (first, tries) in [(busy(), 2), (doubtful(), 1), (String::new(), 1)] {
+            let member = Member::start(vec![first.clone(), done()]).await;
+            let patience = Patience::Until(Duration::from_secs(5));
+            let client = Client::new(std::slice::from_ref(&member.url), patience, 1).expect("a URL");
+            let request = Request::new(Method::POST, "/v1/cluster/transfer-leadership").harmful_to_repeat();
+            let told = client.send::<wire::Deleted>(request).await;
+            let asked = member.asked();
+            assert_eq!((asked.len(), told.is_ok()), (tries, tries == 2), "{first:?}: {told:?}");
+            assert!(asked.iter().all(|question| question.key.is_empty()), "{asked:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_member_takes_its_share_of_the_patience_and_the_next_call_begins_at_another() {
+        let patience = Duration::from_secs(3);
+        for method in [Method::DELETE, Method::GET] {
+            let (silent, healthy) = (Member::start(vec![]).await, Member::start(vec![done()]).await);
+            let urls = [silent.url.clone(), healthy.url.clone()];
+            let client = Client::new(&urls, Patience::Until(patience), 1).expect("two URLs");
+            let call = async || {
+                let began = Instant::now();
+                let told = client.send::<wire::Deleted>(Request::new(method.clone(), "/v1/kv/a")).await;
+                assert!(told.is_ok(), "{method}: {told:?}");
+                began.elapsed()
+            };
+            let (first, second) = (call().await, call().await);
+            assert!(first >= patience / 2 && first < patience * 5 / 6, "{method}: it took {first:?}");
+            assert!(second < patience / 2, "{method}: the next one took {second:?}");
+            let (unheard, heard) = (silent.asked(), healthy.asked());
+            assert_eq!((unheard.len(), heard.len()), (1, 2), "{method}: {unheard:?}, {heard:?}");
+            assert_eq!(unheard[0].key, heard[0].key, "{method}: both tries are of one request");
+            let told = u128::from(unheard[0].timeout_ms);
+            assert!(told <= patience.as_millis() / 2, "{method}: a member was told to wait {told} ms");
         }
     }
 }

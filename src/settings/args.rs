@@ -20,7 +20,8 @@ pub use super::timing::TimingArgs;
     name = "quorate",
     version,
     about = "Leader election and replicated configuration",
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 not found, 4 unavailable (try again).",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 not found, 4 unavailable (try again), or lost. \
+                  `run` and `lock -- COMMAND` have the command's, or 128 and the number of a signal that came before it began.",
     max_term_width = 110,
     // The last of several wins, as with other tools, so that a wrapper's flag can be overridden.
     args_override_self = true
@@ -204,7 +205,7 @@ pub struct ClientArgs {
         help_heading = "Cluster"
     )]
     pub endpoints: Vec<String>,
-    /// How long to wait for an answer, all endpoints together
+    /// How long to wait for an answer, all endpoints together; each of them gets its share, half a second at least
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = super::duration, global = true, help_heading = "Cluster")]
     pub timeout: Duration,
     /// How to print
@@ -355,6 +356,9 @@ pub struct ElectArgs {
 
 /// `quorate lock`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without a command it is held until a signal comes. With one, everything is as `quorate run --help` says."
+)]
 pub struct LockArgs {
     #[arg(value_name = "NAMESPACE/NAME")]
     pub name: String,
@@ -381,9 +385,10 @@ pub struct LockArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "The command runs in a process group of its own, with the fencing token in QUORATE_FENCING_TOKEN. Signals \
-                        are passed on, and its exit code is this command's. When leadership is not certain any more it gets \
-                        SIGTERM, and its whole group SIGKILL before another can lead; then the exit code is 4. When this \
-                        process is killed, so is the group."
+                        are passed on, and its exit code is this command's; a signal that comes before it begins makes it 128 \
+                        and the signal's number. When leadership is not certain any more it gets SIGTERM, and its whole \
+                        group SIGKILL before another can lead; then the exit code is 4. When this process is killed, so \
+                        is the group."
 )]
 pub struct RunArgs {
     #[arg(long, value_name = "NAMESPACE/NAME")]

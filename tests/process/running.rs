@@ -9,12 +9,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::alone;
 use crate::support::effort::Effort;
 use crate::trio::{PATIENCE, Trio, wait_for};
+
+/// For what takes no time, on a busy machine; the timeout of a call is far longer.
+const SOON: Duration = Duration::from_secs(2);
 
 /// The binary, on a cluster.
 fn quorate(urls: &[String], arguments: &[&str]) -> Command {
@@ -67,6 +70,14 @@ impl Running {
                 false
             }
         }
+    }
+
+    /// Sends it a signal, and waits until it ends: its exit code, and what it has printed.
+    async fn signalled(mut self, signal: Signal) -> (i32, String) {
+        self.signal(signal);
+        let code = self.code().await;
+        let rest = self.lines.next_line().await.unwrap();
+        (code, rest.unwrap_or_default())
     }
 
     async fn code(&mut self) -> i32 {
@@ -128,6 +139,58 @@ async fn a_lock_and_an_election_are_held_until_a_signal_comes() {
     let session = granted["session"].as_str().unwrap();
     trio.http.delete(format!("{}/v1/sessions/{session}", trio.url(1))).send().await.unwrap();
     assert_eq!(leads.code().await, 4, "it is lost");
+}
+
+/// What waits, with a command and without, and which signal ends the wait with which exit code.
+const WAITS: [(&[&str], Signal, i32); 5] = [
+    (&["run", "--election", "default/main", "--", "echo", "it runs"], Signal::TERM, 143),
+    (&["lock", "default/disk", "--", "echo", "it runs"], Signal::INT, 130),
+    (&["lock", "default/disk", "--wait", "20s", "--", "echo", "it runs"], Signal::TERM, 143),
+    (&["lock", "default/disk"], Signal::TERM, 0),
+    (&["elect", "default/main"], Signal::INT, 0),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_before_the_grant_is_no_success_of_a_command_that_never_ran() {
+    let _alone = alone().await;
+    let trio = Trio::running().await;
+    let urls = trio.urls();
+    let mut leads = Running::start(quorate(&urls, &["elect", "default/main"]));
+    let mut holds = Running::start(quorate(&urls, &["lock", "default/disk"]));
+    assert!(leads.line().await.contains("is held") && holds.line().await.contains("is held"));
+    for (arguments, signal, code) in WAITS {
+        let waiting = async || {
+            let election = trio.get_json(0, "/v1/elections/default/main").await?["waiting"].as_u64()?;
+            Some(election + trio.get_json(0, "/v1/locks/default/disk").await?["waiting"].as_u64()?)
+        };
+        let waits = Running::start(quorate(&urls, arguments));
+        wait_for("nobody waits", async || (waiting().await? == 1).then_some(())).await;
+        assert_eq!(waits.signalled(signal).await, (code, String::new()), "{arguments:?}");
+        wait_for("who was ended waits still", async || (waiting().await? == 0).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_and_the_limit_of_a_wait_count_while_no_member_answers() {
+    let _alone = alone().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let urls = [format!("http://{}", silent.local_addr().unwrap())];
+    // It listens for signals once it asks for a session.
+    let asks = async || timeout(PATIENCE, silent.accept()).await.expect("it asks").unwrap();
+    for (arguments, signal, code) in WAITS {
+        let waits = Running::start(quorate(&urls, arguments));
+        let _asked = asks().await;
+        let began = Instant::now();
+        assert_eq!(waits.signalled(signal).await, (code, String::new()), "{arguments:?}");
+        assert!(began.elapsed() < SOON, "{arguments:?} took {:?}", began.elapsed());
+    }
+    let began = Instant::now();
+    let (code, told, errors) =
+        output(quorate(&urls, &["lock", "default/disk", "--wait", "1s", "--", "echo", "it runs"])).await;
+    assert_eq!((code, told.as_str()), (1, ""), "{errors}");
+    assert!(errors.contains("it was not granted within 1s"), "{errors}");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(1) + SOON, "it took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
