@@ -61,8 +61,17 @@ pub async fn no_such_path(request: Request) -> Problem {
     Problem::not_found(format!("path {path}"))
 }
 
-/// The answer on a path that takes other methods.
+/// The answer on a path of the API that takes other methods.
 pub async fn method_not_allowed(request: Request) -> Problem {
+    not_allowed(&request, "see /openapi.json")
+}
+
+/// The answer on a path that is only read, of a port without a document of its paths.
+pub async fn only_read(request: Request) -> Problem {
+    not_allowed(&request, "use GET")
+}
+
+fn not_allowed(request: &Request, advice: &str) -> Problem {
     let (method, path) = (request.method(), request.uri().path());
-    Problem::new(ProblemKind::MethodNotAllowed, format!("{method} is not allowed on {path}; see /openapi.json"))
+    Problem::new(ProblemKind::MethodNotAllowed, format!("{method} is not allowed on {path}; {advice}"))
 }

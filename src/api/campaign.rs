@@ -11,9 +11,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, header};
-use axum::response::sse::{Event as SseEvent, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event as SseEvent;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
@@ -22,9 +21,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::line::Line;
 use super::problem::Problem;
-use super::reply::millis;
+use super::reply::{self, millis};
 use super::{Api, wire};
-use crate::coordinator::{ErrorKind, Following, Standing, Write};
+use crate::coordinator::{CoordinatorError, ErrorKind, Following, Standing, Unavailable, Write};
 use crate::machine::command::{ContestId, EndCause, NewClaim};
 use crate::machine::contest::Grant;
 use crate::tasks::Exit;
@@ -68,11 +67,7 @@ pub async fn stream(
         line.break_after(streaming.ttl());
     }
     api.tasks.spawn("campaign", Exit::Normal, streaming.run(following, bond.release));
-    let mut response = Sse::new(ReceiverStream::new(receiver).map(Ok::<_, Infallible>)).into_response();
-    // Proxies must not hold events back.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(reply::events(ReceiverStream::new(receiver).map(Ok::<_, Infallible>)))
 }
 
 /// A stream on its way.
@@ -114,6 +109,8 @@ impl Streaming {
         while Instant::now() < end {
             let told = match following.look(Instant::now() + LOOK).await {
                 Ok((_, standing)) => self.tell(standing).await,
+                // Another member can say more.
+                Err(CoordinatorError::NotDone(Unavailable::Removed)) => return End::Over,
                 // It may be able to say more next time, and the client knows its deadline.
                 Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => Ok(()),
                 Err(error) => {

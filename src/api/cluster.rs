@@ -2,12 +2,12 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::extract::{OptionalJson, Query, name};
 use super::leader::leader_json;
 use super::problem::Problem;
-use super::reply::Reply;
+use super::reply::{Reply, millis};
 use super::{Api, wire};
 use crate::coordinator::{ClusterView, Consistency, MemberState, MemberView, Phase, Read};
 use crate::types::MemberName;
@@ -91,8 +91,4 @@ fn member_json(member: MemberView) -> wire::Member {
         last_contact_ms: member.last_contact.map(millis),
         version: member.version,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

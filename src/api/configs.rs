@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::extract::{JsonBody, Names, Query, config_condition, has_already, name};
+use super::extract::{JsonBody, Names, Query, config_condition, has_already, name, step_to};
 use super::problem::{Problem, ProblemKind};
 use super::reply::Reply;
 use super::{Api, sessions, wire};
@@ -180,7 +180,8 @@ pub async fn put(
     let id = config_id(&namespace, &config)?;
     let (write, only_if) = (query.take_write(&headers)?, config_condition(&headers)?);
     query.finish()?;
-    let named = |(key, text): (String, String)| Ok((name::<DocumentKey>(&format!("/data/{key}"), &key)?, text));
+    let pointer = |key: &str| format!("/data{}", step_to(key));
+    let named = |(key, text): (String, String)| Ok((name::<DocumentKey>(&pointer(&key), &key)?, text));
     let history_limit = body.history_limit.unwrap_or(HISTORY);
     if !(1..=100).contains(&history_limit) {
         return Err(Problem::invalid("/historyLimit", "it is a number from 1 to 100"));

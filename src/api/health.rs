@@ -38,7 +38,7 @@ pub fn router(probes: Probes, registry: Registry) -> Router {
         .route("/startupz", probe(probes.startup))
         .route("/metrics", get(metrics::render))
         .fallback(border::no_such_path)
-        .method_not_allowed_fallback(border::method_not_allowed)
+        .method_not_allowed_fallback(border::only_read)
         .with_state(registry)
 }
 

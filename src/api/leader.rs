@@ -2,16 +2,13 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::extract::Query;
-use super::problem::{Problem, ProblemKind};
+use super::problem::{ELECTION, Problem, ProblemKind};
 use super::reply::Reply;
 use super::{Api, wire};
 use crate::coordinator::{Consistency, LeaderView, RaftRole, Read};
-
-/// How long until a new Raft leader can be expected.
-const ELECTION: Duration = Duration::from_millis(300);
 
 /// The Raft leader that this member knows of.
 #[utoipa::path(
@@ -40,7 +37,7 @@ pub async fn get_name(State(api): State<Api>, query: Query) -> Result<Response, 
     Ok(Reply::read(api.coordinator.state().revision(), &local(), name).json())
 }
 
-/// Whether this member leads and a quorum has said so within one election timeout; for load balancers.
+/// Whether this member leads and a quorum has said so within 300 ms; for load balancers.
 #[utoipa::path(
     get, path = "/v1/leader/self", tag = "cluster",
     responses(
@@ -50,18 +47,19 @@ pub async fn get_name(State(api): State<Api>, query: Query) -> Result<Response, 
 pub async fn get_self(State(api): State<Api>, query: Query) -> Result<Response, Problem> {
     query.finish()?;
     let status = api.coordinator.status();
-    let unavailable = |detail: &str| Problem::new(ProblemKind::Unavailable, detail).retry_after(ELECTION);
+    let unavailable = |detail: String| Problem::new(ProblemKind::Unavailable, detail).retry_after(ELECTION);
+    let follows = || unavailable("this member is not the Raft leader".to_owned());
     if status.role != RaftRole::Leader {
-        return Err(unavailable("this member is not the Raft leader"));
+        return Err(follows());
     }
     // Asking the quorum is the confirmation itself, and newer than any that is remembered.
     let read = Read { consistency: Consistency::Linearizable, min_revision: None, deadline: Instant::now() + ELECTION };
     let state = api.coordinator.read(read).await;
-    let state =
-        state.map_err(|_| unavailable("this member leads, but no quorum confirmed it within one election timeout"))?;
+    let unconfirmed = format!("this member leads, but no quorum confirmed it within {} ms", ELECTION.as_millis());
+    let state = state.map_err(|_| unavailable(unconfirmed))?;
     match api.coordinator.leader().filter(|leader| leader.this) {
         Some(leader) => Ok(Reply::read(state.revision(), &read, leader_json(leader)).json()),
-        None => Err(unavailable("this member is not the Raft leader")),
+        None => Err(follows()),
     }
 }
 

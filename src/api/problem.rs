@@ -275,8 +275,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// How long a client should wait when the cluster has no Raft leader: about one election.
-const ELECTION: Duration = Duration::from_millis(300);
+/// How long a client should wait when the cluster has no Raft leader: about one election with the usual timeouts.
+pub const ELECTION: Duration = Duration::from_millis(300);
 
 /// How long a client should wait when this member has too much to do.
 const OVERLOAD: Duration = Duration::from_secs(1);

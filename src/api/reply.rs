@@ -1,10 +1,13 @@
 //! Answers: a body, and the headers that say from which state it was given.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
+use futures::Stream;
 use serde::Serialize;
 
 use super::Api;
@@ -96,6 +99,15 @@ impl Reply<bytes::Bytes> {
         response.headers_mut().insert(header::CONTENT_TYPE, binary);
         response
     }
+}
+
+/// A stream of events, which proxies must not hold back.
+pub fn events(stream: impl Stream<Item = Result<SseEvent, Infallible>> + Send + 'static) -> Response {
+    let mut response = Sse::new(stream).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 /// A duration in whole milliseconds; what is begun is not counted, so that nobody believes too long.

@@ -8,9 +8,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::response::sse::{Event as SseEvent, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::Response;
+use axum::response::sse::Event as SseEvent;
 use futures::Stream;
 use serde::Serialize;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
@@ -23,7 +23,7 @@ use super::keys::{LARGEST_PAGE, bounded, key_value, numbered, take_range};
 use super::leader::leader_json;
 use super::metrics::WatchGuard;
 use super::problem::{Problem, ProblemKind};
-use super::reply::Reply;
+use super::reply::{Reply, events};
 use super::{Api, wire};
 use crate::coordinator::{CoordinatorError, Read, Unavailable};
 use crate::machine::Machine;
@@ -46,7 +46,7 @@ pub const WATCHES: usize = 10_000;
         ("prefix" = Option<String>, Query, description = "keys that start with it; all when absent"),
         ("start" = Option<String>, Query, description = "instead of `prefix`: from this key on"),
         ("end" = Option<String>, Query, description = "with `start`: up to but without this key"),
-        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
+        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, or when this member does not keep it any more, a snapshot comes first"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
         ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
         ("timeoutMs" = Option<u64>, Query, description = "how long to wait for the beginning, 1 to 60000, default 5000"),
@@ -67,7 +67,7 @@ pub async fn keys(State(api): State<Api>, mut query: Query, headers: HeaderMap) 
 #[utoipa::path(
     get, path = "/v1/leader/watch", tag = "cluster",
     params(
-        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
+        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, or when this member does not keep it any more, a snapshot comes first"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
         ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
         ("timeoutMs" = Option<u64>, Query, description = "how long to wait for the beginning, 1 to 60000, default 5000"),
@@ -89,7 +89,7 @@ pub async fn leader(State(api): State<Api>, mut query: Query, headers: HeaderMap
     params(
         ("namespace" = String, Path, description = "a DNS label"),
         ("name" = String, Path, description = "a DNS subdomain"),
-        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
+        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, or when this member does not keep it any more, a snapshot comes first"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
         ("minRevision" = Option<u64>, Query, description = "wait until this revision is there"),
         ("timeoutMs" = Option<u64>, Query, description = "how long to wait for the beginning, 1 to 60000, default 5000"),
@@ -117,7 +117,7 @@ pub async fn election(
     params(
         ("namespace" = String, Path, description = "a DNS label"),
         ("name" = String, Path, description = "a DNS subdomain"),
-        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, a snapshot comes first"),
+        ("fromRevision" = Option<u64>, Query, description = "the first revision that is wanted; without it, or when this member does not keep it any more, a snapshot comes first"),
         ("waitMs" = Option<u64>, Query, description = "long poll: answer when the version is another one, or 304 after so long, 0 to 60000"),
         ("version" = Option<u64>, Query, description = "with `waitMs`: the version that the client has, 0 for none"),
         ("consistency" = Option<String>, Query, description = "`linearizable` (default): begin with a state that is as new as any; `stale`: with what this member has"),
@@ -215,11 +215,7 @@ async fn start(
     api.coordinator.read(Read { min_revision: read.min_revision.max(seen), ..read }).await?;
     let place = seen.map_or(Place::Anew, |seen| Place::Events(api.coordinator.watch(topic.filter(), seen)));
     let walk = Walk { place, api, topic, epoch, guard };
-    let mut response = Sse::new(walk.stream()).into_response();
-    // Proxies must not hold events back.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(events(walk.stream()))
 }
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

@@ -27,13 +27,14 @@ async fn probes_name_the_checks_that_failed() {
     let registry = Registry::new();
     registry.register(Box::new(IntCounter::new("quorate_things_total", "Things.").unwrap())).unwrap();
     let router = router(Probes { ready, ..Probes::default() }, registry);
-    let get = async |path: &str| {
-        let request = axum::http::Request::get(path).body(Body::empty()).unwrap();
+    let send = async |method: &str, path: &str| {
+        let request = axum::http::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
     };
+    let get = async |path: &str| send("GET", path).await;
     assert_eq!(get("/readyz").await, (200, "ok".to_owned()));
     assert_eq!(get("/livez").await, (200, "ok".to_owned()));
     works.store(false, Ordering::Relaxed);
@@ -42,6 +43,8 @@ async fn probes_name_the_checks_that_failed() {
     assert_eq!(verbose, "[-] caught-up failed: it is lagging\n[+] storage ok\n");
     let (status, problem) = get("/v1/leader").await;
     assert!(status == 404 && problem.contains("https://quorate.io/problems/not-found"), "{status} {problem}");
+    let (status, problem) = send("POST", "/livez").await;
+    assert!(status == 405 && problem.contains("POST is not allowed on /livez; use GET"), "{status} {problem}");
     let (status, metrics) = get("/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("# HELP quorate_things_total Things.\n"), "{metrics}");
