@@ -18,7 +18,7 @@ impl Bells {
     /// Hears what happens to the claims of a session from now on.
     pub(super) fn listen(&self, session: SessionId) -> Bell {
         let heard = self.bells().entry(session).or_default().subscribe();
-        Bell { bells: self.clone(), session, heard }
+        Bell { bells: self.clone(), session, heard: Some(heard) }
     }
 
     /// Rings whenever something has happened to a claim. Never ends.
@@ -47,7 +47,21 @@ fn session_of(change: &Change) -> Option<SessionId> {
     match change {
         Change::SessionEnded { session, .. } | Change::Withdrawn { session, .. } => Some(*session),
         Change::Granted { grant, .. } | Change::Lost { grant, .. } => Some(grant.session),
-        _ => None,
+        Change::KeyPut { .. }
+        | Change::KeyDeleted { .. }
+        | Change::ConfigPut { .. }
+        | Change::ConfigDeleted { .. }
+        | Change::SessionCreated { .. }
+        | Change::Waiting { .. }
+        | Change::ElectionSet { .. }
+        | Change::ConsumerReported { .. }
+        | Change::LeadershipBegun { .. }
+        | Change::MemberAnnounced { .. }
+        | Change::MemberForgotten { .. }
+        | Change::SizeSet(_)
+        | Change::Steered(_)
+        | Change::ClusterFounded
+        | Change::Compacted { .. } => None,
     }
 }
 
@@ -56,20 +70,24 @@ fn session_of(change: &Change) -> Option<SessionId> {
 pub(super) struct Bell {
     bells: Bells,
     session: SessionId,
-    heard: watch::Receiver<()>,
+    /// There until the end.
+    heard: Option<watch::Receiver<()>>,
 }
 
 impl Bell {
     /// Waits until it has rung since it was made or last waited for.
     pub(super) async fn rung(&mut self) {
-        self.heard.changed().await.expect("the bell is kept for as long as somebody listens");
+        let heard = self.heard.as_mut().expect("it is there until the end");
+        heard.changed().await.expect("the bell is kept for as long as somebody listens");
     }
 }
 
 impl Drop for Bell {
     fn drop(&mut self) {
         let mut bells = self.bells.bells();
-        if bells.get(&self.session).is_some_and(|bell| bell.receiver_count() == 1) {
+        // Nobody else stops listening meanwhile, so whoever is last knows it.
+        self.heard = None;
+        if bells.get(&self.session).is_some_and(|bell| bell.receiver_count() == 0) {
             bells.remove(&self.session);
         }
     }

@@ -153,7 +153,7 @@ impl Coordinator {
             let found = status.voters.iter().find(|(_, node)| node.name == name.as_str());
             found.map(|(member, _)| *member).ok_or(CoordinatorError::NoSuchMember(name))
         });
-        let to = self.raft.transfer(to.transpose()?, deadline).await?.to;
+        let to = self.raft.transfer(to.transpose()?, deadline).await?;
         // This member may hear of the new leader later than the old one did. It was done, whether that comes in time or not.
         let mut changes = self.raft.state_changes();
         let begun = |state: &Arc<Machine>| state.leadership().is_some_and(|leadership| leadership.member == to);

@@ -42,7 +42,7 @@ pub struct Following {
     /// An older state knows nothing of the claim.
     since: Revision,
     bell: Bell,
-    /// Until when to look again.
+    /// When to look again.
     look_again: Instant,
     /// What was granted, once it was.
     granted: Option<FencingToken>,
@@ -119,10 +119,11 @@ impl Following {
     pub async fn look(&mut self, deadline: Instant) -> Result<(Revision, Standing), CoordinatorError> {
         let (contest, session) = (&self.contest, self.session);
         let heard = self.began.elapsed();
-        let alive = self.coordinator.keep_alive_since(session, self.began, deadline).await?;
-        let Alive { ttl, valid_for, state, .. } = alive;
+        let alive = self.coordinator.keep_alive_since(session, self.began, deadline).await;
+        // Who is told at once that it cannot be said now does not ask again at once.
+        self.look_again = Instant::now() + alive.as_ref().map_or(LOOKS.0, |alive| between_looks(alive.ttl));
+        let Alive { valid_for, state, .. } = alive?;
         self.heard = heard;
-        self.look_again = Instant::now() + between_looks(ttl);
         let over = || CoordinatorError::ClaimOver { contest: contest.clone(), session, token: self.granted };
         let claim = state.contests().claim(contest, session).ok_or_else(over)?;
         let standing = match (self.granted, claim.grant(session)) {

@@ -87,7 +87,23 @@ impl SessionMetrics {
                     self.leaderless_seconds.observe(millis as f64 / 1e3);
                 }
             }
-            _ => {}
+            Change::KeyPut { .. }
+            | Change::KeyDeleted { .. }
+            | Change::ConfigPut { .. }
+            | Change::ConfigDeleted { .. }
+            | Change::SessionCreated { .. }
+            | Change::Waiting { .. }
+            | Change::Granted { .. }
+            | Change::Withdrawn { .. }
+            | Change::ElectionSet { .. }
+            | Change::ConsumerReported { .. }
+            | Change::LeadershipBegun { .. }
+            | Change::MemberAnnounced { .. }
+            | Change::MemberForgotten { .. }
+            | Change::SizeSet(_)
+            | Change::Steered(_)
+            | Change::ClusterFounded
+            | Change::Compacted { .. } => {}
         }
     }
 }

@@ -196,10 +196,7 @@ impl Rejection {
 
     /// Who holds what was refused.
     pub fn holder(&self) -> Option<&Grant> {
-        match self {
-            Self::Held { holder, .. } => Some(holder),
-            _ => None,
-        }
+        if let Self::Held { holder, .. } = self { Some(holder) } else { None }
     }
 }
 

@@ -17,7 +17,7 @@ use super::proposals::{ENDING, pause};
 use super::read_barrier::{Found, Fresh};
 use super::status::{PeerStatus, Phase, RaftStatus};
 use super::type_config::Proposal;
-use super::{Committed, ProposeError, TransferError, Transferred, Unavailable};
+use super::{Committed, ProposeError, TransferError, Unavailable};
 use crate::machine::Machine;
 use crate::machine::command::Command;
 use crate::tasks::Exit;
@@ -192,11 +192,11 @@ impl RaftHandle {
         refused
     }
 
-    /// Moves Raft leadership to `to`, or to the most caught-up voter, from whichever member leads now.
+    /// Moves Raft leadership to `to`, or to the most caught-up voter, from whichever member leads now; who leads then.
     ///
     /// # Errors
     /// When there is nobody to lead or it did not happen before `deadline`.
-    pub async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<Transferred, TransferError> {
+    pub async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<MemberId, TransferError> {
         self.member.transfer(to, deadline).await
     }
 

@@ -116,7 +116,23 @@ impl Member {
             return match request {
                 Request::Introduce | Request::Assign(_) | Request::Join(_) | Request::Stand(_) => Reply::Refused(text),
                 // Whoever takes it for the Raft leader tries again.
-                _ => Reply::NotDone(Unavailable::Waiting(text)),
+                Request::Append(_)
+                | Request::Vote(_)
+                | Request::PreVote(_)
+                | Request::MakeWay(_)
+                | Request::Hold { .. }
+                | Request::Look { .. }
+                | Request::BeginSnapshot { .. }
+                | Request::SnapshotPart { .. }
+                | Request::EndSnapshot { .. }
+                | Request::Propose { .. }
+                | Request::ReadIndex { .. }
+                | Request::Status
+                | Request::Transfer { .. }
+                | Request::Diverged(_)
+                | Request::WouldLead
+                | Request::Belonging
+                | Request::Report(_) => Reply::NotDone(Unavailable::Waiting(text)),
             };
         }
         match request {

@@ -127,12 +127,12 @@ impl Member {
     }
 
     /// Bounds what is on the volume by bytes, where openraft counts only entries: takes a snapshot when `limit` bytes were applied
-    /// since the last one, and lets go of what that makes needless in the log, except for what is in memory anyway.
+    /// since the last one, and lets go of what that makes needless in the log, except for what is in memory anyway. Never
+    /// ends.
     pub(super) async fn bound_growth(self: Arc<Self>, growth: Growth, limit: u64, log: LogStore) {
         loop {
             tokio::time::sleep(LOOK_AT_GROWTH).await;
             let Ok(raft) = self.running() else { continue };
-            // When Raft has ended, so does this task.
             if growth.bytes() >= limit {
                 // openraft takes no second one while one is being taken.
                 drop(raft.trigger().snapshot().await);

@@ -61,8 +61,8 @@ const STEP: u64 = 32;
 /// Why the log cannot be used.
 #[derive(Debug, Error)]
 pub enum LogError {
-    #[error("cannot open the log {LOG_FILE}: {0}")]
-    Open(#[from] Box<redb::Error>),
+    #[error("cannot read or write the log {LOG_FILE}: {0}")]
+    Database(#[from] Box<redb::Error>),
     #[error("cannot use the log {LOG_FILE}: {0}")]
     Volume(#[from] io::Error),
     #[error("in {LOG_FILE}, {0}")]
@@ -213,11 +213,9 @@ pub(super) fn entry_name(index: u64) -> String {
 }
 
 pub(super) fn redb_error(error: impl Into<redb::Error>) -> LogError {
-    LogError::Open(Box::new(error.into()))
+    LogError::Database(Box::new(error.into()))
 }
 
-/// Opens the file. A new one is made under another name and renamed when it is whole, because a power loss while redb makes
-/// it would leave a file that does not open.
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     // Checks every page. A damaged page above the records could hide some of them, and redb panics where it trusts one.
@@ -225,6 +223,8 @@ fn builder() -> redb::Builder {
     builder
 }
 
+/// Makes the file, if there is none: under another name, and renamed when it is whole, because a power loss while redb makes
+/// it would leave a file that does not open.
 fn create_database(volume: &dyn Volume) -> Result<(), LogError> {
     if volume.open(LOG_FILE)?.is_some() {
         return Ok(());

@@ -62,8 +62,6 @@ mod weighing;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use thiserror::Error;
 
 pub use attendance::Attendance;
@@ -120,13 +118,6 @@ pub enum Unavailable {
     NoRoom { free: u64, total: u64 },
     #[error("this member has failed: {0}")]
     Failed(String),
-}
-
-/// A finished change of the Raft leader.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transferred {
-    pub to: MemberId,
-    pub took: Duration,
 }
 
 /// Why leadership was not transferred.

@@ -180,6 +180,8 @@ impl Member {
         let request = Request::Propose { command: proposal.0.clone(), patience: patience(deadline), alive };
         match self.ask_leader(leader, &request, GRACE, deadline).await {
             Ok(Reply::Proposed { index, answer }) => Ok(Committed { answer, index }),
+            // Another one leads soon, and this member goes on.
+            Ok(Reply::NotDone(Unavailable::Stopping)) => Err(ProposeError::NotApplied(Unavailable::NoRaftLeader)),
             Ok(Reply::NotDone(cause)) => {
                 self.heeds(&cause);
                 Err(ProposeError::NotApplied(cause))

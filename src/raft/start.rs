@@ -201,7 +201,7 @@ fn first_status(identity: &Identity) -> RaftStatus {
     }
 }
 
-/// openraft's settings; DESIGN section 4 says why each is what it is.
+/// openraft's settings, with the reason where it is not plain.
 fn config(timing: Timing, snapshots: SnapshotThresholds) -> Result<Config, openraft::ConfigError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {

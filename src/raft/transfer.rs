@@ -13,7 +13,7 @@ use super::metrics::HandoverCause;
 use super::proposals::pause;
 use super::status::{RaftRole, RaftStatus};
 use super::transport::{NetworkError, Peer};
-use super::{TransferError, Transferred, Unavailable};
+use super::{TransferError, Unavailable};
 use crate::types::{LogIndex, MemberId};
 
 /// How long one try to hand over takes at most when this member stops; there are two.
@@ -41,9 +41,8 @@ fn choose(status: &RaftStatus, wanted: Option<MemberId>) -> Result<MemberId, Tra
 }
 
 impl Member {
-    /// Moves leadership from whoever leads.
-    pub(super) async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<Transferred, TransferError> {
-        let began = Instant::now();
+    /// Moves leadership from whoever leads; who leads then.
+    pub(super) async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<MemberId, TransferError> {
         let mut status = self.status.subscribe();
         loop {
             status.mark_unchanged();
@@ -53,7 +52,7 @@ impl Member {
                 None => Err(Unavailable::NoRaftLeader.into()),
             };
             match moved {
-                Ok(to) => return Ok(Transferred { to, took: began.elapsed() }),
+                Ok(to) => return Ok(to),
                 Err(TransferError::Unavailable(Unavailable::NoRaftLeader | Unavailable::NotRaftLeader)) => {
                     if !pause(&mut status, deadline).await {
                         return Err(Unavailable::NoRaftLeader.into());

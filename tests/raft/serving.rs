@@ -111,8 +111,7 @@ async fn leadership_moves_to_whom_it_is_given_from_any_member() {
     let cluster = Cluster::founded(&NAMES).await;
     for (asked, wanted) in [("a", 2), ("c", 3), ("b", 1), ("b", 1)] {
         let wanted = MemberId::new(wanted);
-        let transferred = cluster.raft(asked).transfer(Some(wanted), soon()).await.unwrap();
-        assert_eq!(transferred.to, wanted);
+        assert_eq!(cluster.raft(asked).transfer(Some(wanted), soon()).await.unwrap(), wanted);
         cluster.status(asked, |status| status.raft_leader == Some(wanted)).await;
     }
     assert_eq!(cluster.labelled("a", LEADER_CHANGES, "first"), 1.0);

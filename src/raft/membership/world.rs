@@ -356,7 +356,10 @@ impl World {
         let (before, living) = (self.voters(), self.living());
         let there = if look.late == 0 { living.clone() } else { self.kept() };
         let without = |gone: &MemberId| before.iter().copied().filter(|voter| voter != gone).collect::<BTreeSet<_>>();
-        let comes = |new: &MemberId| assert!(there.contains(new) && !self.gone.contains(new), "{next:?}");
+        let comes = |new: &MemberId| {
+            assert!(there.contains(new) && !self.gone.contains(new), "{next:?}");
+            assert_eq!(self.picture.matched.get(new), Some(&END), "{new} votes before it has caught up: {next:?}");
+        };
         let (after, expected) = match next {
             Next::Promote { learner, voters } => {
                 comes(learner);

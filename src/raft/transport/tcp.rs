@@ -118,6 +118,8 @@ impl TcpNetwork {
         }
         let (line, task) = Line::new(self.dialler(open, peer, lane));
         open.tasks.spawn("line to a member", Exit::Normal, task);
+        // Those to addresses that nobody has any more.
+        open.lines.retain(|_, line| !line.is_closed());
         open.lines.insert(key, line.clone());
         Some(line)
     }
