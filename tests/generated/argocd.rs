@@ -85,6 +85,11 @@ fn argo_cd_takes_for_healthy_what_is_ready_as_it_is_declared_now_and_gives_up_on
             ("Healthy", "Ready is True"),
         ),
         (
+            "ready and on its way",
+            vec![condition("Ready", "True", 7), condition("Reconciling", "True", 7)],
+            ("Progressing", "Reconciling is True"),
+        ),
+        (
             "stalled",
             vec![condition("Ready", "False", 7), condition("Stalled", "True", 7)],
             ("Degraded", "Stalled is True"),
@@ -133,6 +138,6 @@ fn argo_cd_looks_at_fields_and_conditions_of_every_kind() {
         for field in fields.iter().map(|field| field.trim_end()) {
             assert_ne!(condition[field], Value::Null, "{kind} has no {field} in its conditions");
         }
-        assert_eq!(quoted_behind(&script, "condition.type"), ["Stalled", "Ready"], "{kind}");
+        assert_eq!(quoted_behind(&script, "condition.type"), ["Stalled", "Reconciling", "Ready"], "{kind}");
     }
 }

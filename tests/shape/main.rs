@@ -1,4 +1,4 @@
-//! The shape of the code: which module may import which, and which crates only one module names (DESIGN section 3),
+//! The shape of the code: which module may import which, and which crates only one module names,
 //! what a dependency must be, and whether the documents name what exists.
 //!
 //! A violation is one sentence that says who may not import what. Changing [`LAYERS`] is a change of the design and has a

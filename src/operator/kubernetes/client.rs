@@ -37,8 +37,9 @@ impl From<kube::Error> for NoApiServer {
     }
 }
 
-/// A connection on which nothing comes for so long is given up: longer than a watch may be quiet.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A connection on which nothing comes for so long is given up: longer than a watch may be quiet. kube takes the first time for
+/// the end of a watch, and only the second, when it asks for another, for an error.
+const SILENCE: Duration = Duration::from_secs(12);
 
 /// The API server, as a pod's ServiceAccount or a kubeconfig file say. Nothing is connected before it is used.
 #[derive(Clone)]

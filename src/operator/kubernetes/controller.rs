@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::Release;
 use super::client::ApiServer;
+use super::error::Trouble;
 use super::events::{Teller, events, reference};
 use super::fitness;
 use super::index::{Declaration, Index, ObjectKey, Seen, Status, Told};
@@ -28,7 +29,7 @@ use super::lease_mirror::{self, LeaseMirror};
 use super::members;
 use super::metrics::{Operation, OperatorMetrics};
 use super::replication::Replication;
-use super::statuses::{Refusal, Refusals, Troubles, Writer};
+use super::statuses::{Around, Refusal, Refusals, Writer};
 use super::watching::{Kind, News, watch};
 use super::writer::{StatusWriter, Target, Written};
 use crate::coordinator::{ClusterView, Coordinator};
@@ -69,12 +70,15 @@ pub(super) struct Controller<'a> {
     index: Index,
     replication: Replication,
     refusals: Refusals,
-    /// What people were told before the writes that are on their way: the watch may be faster than their answers.
+    /// What people were told before a write that they were not told of yet: the watch may be faster than its answer, and one that has
+    /// failed may have been done all the same.
     before: BTreeMap<Target, Told>,
     /// What was said to be wrong, so that it is said once.
     said: BTreeSet<String>,
     lapses: Lapses,
     marking: Marking,
+    /// What those beside it cannot do.
+    beside: [watch::Receiver<Option<Trouble>>; 2],
 }
 
 /// To and from those who mark other objects for elections.
@@ -104,6 +108,7 @@ pub(super) async fn run(
     let (marks, wanted) = watch::channel(Arc::default());
     let (labelled, marked) = watch::channel(AllMarked::new());
     let (kept, leases) = watch::channel(lease_mirror::Troubles::new());
+    let (blind, unseen_pods) = watch::channel(None);
     let labelling = Labelling { client: client.clone(), coordinator, leadership, metrics };
     let mirroring = LeaseMirror { client, coordinator, leadership, metrics };
     let controller = Controller {
@@ -121,13 +126,14 @@ pub(super) async fn run(
         said: BTreeSet::new(),
         lapses: Lapses::default(),
         marking: Marking { marks, marked, leases },
+        beside: [unseen_pods, events.trouble()],
     };
     tokio::join!(
         events.write(),
         members::ask(coordinator, views),
         labelling.follow(wanted.clone(), labelled),
         mirroring.follow(wanted, kept),
-        fitness::watch(&api_server.client, release, coordinator, metrics),
+        fitness::watch(&api_server.client, release, coordinator, metrics, blind),
         controller.follow(view)
     );
 }
@@ -279,13 +285,16 @@ impl Controller<'_> {
             offers.extend(self.offer(Kind::Election, key, seen, status, &cluster, &mut foreign));
         }
         let (own, mut troubles) = (self.own_key(), self.troubles(now));
-        troubles.unwritten.extend(foreign.iter().take(NAMED).cloned());
-        if let Some(more) = foreign.len().checked_sub(NAMED).filter(|more| *more > 0) {
-            troubles.unwritten.push(format!("{more} more statuses are written by other clusters"));
-        }
-        troubles.past = self.lapses.observe(troubles.all(), writer.now);
+        let more = foreign.len().checked_sub(NAMED).filter(|more| *more > 0);
+        let more = more.map(|more| format!("{more} more statuses are written by other clusters"));
+        let others = foreign.iter().take(NAMED).cloned().chain(more);
+        troubles.extend(others.map(|message| Trouble { reason: "StatusesNotWritten", message }));
+        let past = self.lapses.observe(troubles.iter().map(|trouble| &trouble.message), writer.now);
+        let wrong: Vec<_> = troubles.iter().map(|trouble| trouble.message.clone()).collect();
         if let (Some(seen), Some(view)) = (self.index.clusters.get(&own), view) {
-            let status = writer.of_cluster(seen, self.release.cluster.as_str(), view, &troubles);
+            let replicas = self.index.replicas.get(&own).copied();
+            let around = Around { serves: &self.release.cluster, replicas, troubles, past };
+            let status = writer.of_cluster(seen, view, &around);
             // Written first, because it is one, and says how the rest is.
             let offer = self.offer(Kind::Cluster, &own, seen, status, &cluster, &mut foreign);
             offers.splice(..0, offer);
@@ -299,10 +308,12 @@ impl Controller<'_> {
         let invalid = invalid
             .iter()
             .map(|(kind, key)| format!("{} {key} is not valid: see its condition Accepted", kind.plural()));
-        let wrong = troubles.all().cloned().chain(foreign).chain(invalid).collect();
+        let wrong = wrong.into_iter().chain(foreign).chain(invalid).collect();
+        self.tell_late(&offers);
         for Offer { target, uid, status } in offers {
             if self.may_write(&target, now) {
-                self.before.insert(target.clone(), self.index.status_of(target.kind, &target.key));
+                let told = self.index.told(target.kind, &target.key).expect("it was seen just now");
+                self.before.entry(target.clone()).or_insert(told);
                 self.writer.write_status(target, &uid, &status);
             }
         }
@@ -343,12 +354,28 @@ impl Controller<'_> {
     }
 
     /// Takes in what a write has left, and tells what has turned by it.
-    fn take_written(&mut self, Written { target, result }: Written) {
-        let (before, Ok(object)) = (self.before.remove(&target).unwrap_or_default(), result) else { return };
-        let uid = object.metadata.uid.clone().unwrap_or_default();
+    fn take_written(&mut self, Written { target, result, .. }: Written) {
+        let Ok(object) = result else { return };
         self.index.take_written(target.kind, &object);
-        let after = self.index.status_of(target.kind, &target.key);
-        let about = reference(target.kind, &target.key.namespace, &target.key.name, &uid);
+        self.tell(&target);
+    }
+
+    /// Tells of writes that have failed, as far as their answers say, and were done all the same: nothing is left to write.
+    fn tell_late(&mut self, offers: &[Offer]) {
+        let open: BTreeSet<_> = offers.iter().map(|offer| &offer.target).collect();
+        let is_done = |target: &&Target| !open.contains(target) && !self.writer.is_on_its_way(target);
+        let done: Vec<_> = self.before.keys().filter(is_done).cloned().collect();
+        done.iter().for_each(|target| self.tell(target));
+    }
+
+    /// Tells what has turned in a status since before this leadership wrote it. What somebody else has written since, they tell.
+    fn tell(&mut self, target: &Target) {
+        let (before, after) = (self.before.remove(target), self.index.told(target.kind, &target.key));
+        let Some((before, after)) = before.zip(after).filter(|(before, after)| before.uid == after.uid) else { return };
+        if after.leadership != i64::try_from(self.leadership.get()).ok() {
+            return;
+        }
+        let about = reference(target.kind, &target.key.namespace, &target.key.name, &after.uid);
         self.teller.tell_turned(&about, &before.conditions, &after.conditions);
         if after.leader != before.leader {
             let ended = self.index.last_to_lead(target.kind, &target.key);
@@ -356,14 +383,15 @@ impl Controller<'_> {
         }
     }
 
-    /// Kinds that are not seen as they are now, and what cannot be written. What the API server says in detail changes with each try,
-    /// and is in the log.
-    fn troubles(&self, now: Instant) -> Troubles {
+    /// What is not as it should be on Kubernetes' side, the worst first. What the API server says in detail changes with each try, and
+    /// is in the log.
+    fn troubles(&self, now: Instant) -> Vec<Trouble> {
         let unseen = |kind: Kind| {
-            self.index.trouble(kind).map(|error| format!("{} are not seen: {}", kind.plural(), error.reason.text()))
+            let why = self.index.trouble(kind)?.reason.text();
+            Some(Trouble { reason: "ResourcesNotSeen", message: format!("{} are not seen: {why}", kind.plural()) })
         };
-        let unseen = Kind::ALL.into_iter().filter_map(unseen).collect();
-        Troubles { unseen, unscaled: self.writer.unscaled(now), unwritten: self.writer.unwritten(now), past: None }
+        let beside = self.beside.iter().filter_map(|trouble| trouble.borrow().clone());
+        Kind::ALL.into_iter().filter_map(unseen).chain(self.writer.troubles(now)).chain(beside).collect()
     }
 
     /// Logs what is newly wrong, and what is right again.

@@ -13,6 +13,14 @@ pub(super) struct ApiError {
     pub(super) text: String,
 }
 
+/// Why something on Kubernetes' side is not done or not known, as a condition tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// One word in CamelCase, for programs.
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
 /// The kinds of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -92,6 +100,16 @@ impl Reason {
         match self {
             Self::Unreachable | Self::Timeout | Self::Forbidden | Self::Throttled | Self::Other => true,
             Self::NotFound | Self::Conflict | Self::Expired | Self::Invalid => false,
+        }
+    }
+
+    /// Whether a write may have been done all the same.
+    pub(super) fn is_doubtful(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Timeout | Self::Other => true,
+            Self::Forbidden | Self::NotFound | Self::Conflict | Self::Expired | Self::Throttled | Self::Invalid => {
+                false
+            }
         }
     }
 

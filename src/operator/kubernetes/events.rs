@@ -7,15 +7,16 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::sync::mpsc;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::Release;
 use super::budgets::Budgets;
-use super::error::ApiError;
+use super::error::{ApiError, Reason, Trouble};
 use super::metrics::{Operation, OperatorMetrics};
 use super::watching::Kind;
+use super::writer::Rest;
 use crate::operator::resources::{ConditionType, Truth};
 
 /// Events that wait to be written: more at a time would tell nobody anything, and are dropped.
@@ -39,6 +40,7 @@ pub(super) struct Events {
     client: Client,
     reporter: Reporter,
     metrics: OperatorMetrics,
+    trouble: watch::Sender<Option<Trouble>>,
 }
 
 /// Takes what is to be told.
@@ -55,21 +57,35 @@ pub(super) fn events(client: &Client, release: &Release, metrics: &OperatorMetri
     };
     (
         Teller { tellings: sender, budgets: Mutex::default() },
-        Events { tellings, client: client.clone(), reporter, metrics: metrics.clone() },
+        Events {
+            tellings,
+            client: client.clone(),
+            reporter,
+            metrics: metrics.clone(),
+            trouble: watch::Sender::default(),
+        },
     )
 }
 
 impl Events {
-    /// Never ends while there is a [`Teller`].
+    /// What people should be told of: that Events are forbidden.
+    pub(super) fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
+        self.trouble.subscribe()
+    }
+
+    /// Never ends while there is a [`Teller`]. One that is forbidden is tried again until there is another one to tell: it was
+    /// certainly not written, and somebody may give the right to.
     pub(super) async fn write(mut self) {
-        let mut fails = false;
-        while let Some(Telling { about, event }) = self.tellings.recv().await {
-            // One that remembers would count an Event with another text as the same.
-            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
-            let written = match timeout(PATIENCE, recorder.publish(&event, &about)).await {
-                Ok(written) => written.map_err(|error| ApiError::from(&error)),
-                Err(_) => Err(ApiError::timeout()),
+        let (mut fails, mut forbidden, mut rest) = (false, None::<Telling>, None::<Rest>);
+        loop {
+            let again = rest.as_ref().map_or(Instant::now(), |rest| rest.until);
+            let telling = tokio::select! {
+                biased;
+                telling = self.tellings.recv() => telling,
+                () = sleep_until(again), if forbidden.is_some() => forbidden.take(),
             };
+            let Some(telling) = telling else { return };
+            let written = self.publish(&telling).await;
             match &written {
                 Ok(()) => self.metrics.written(Operation::WriteEvent),
                 Err(error) => {
@@ -81,8 +97,28 @@ impl Events {
                 }
             }
             fails = written.is_err();
+            let is_forbidden = written.is_err_and(|error| error.reason == Reason::Forbidden);
+            (forbidden, rest) = match is_forbidden {
+                true => (Some(telling), Some(Rest::after_error(rest, Instant::now()))),
+                false => (None, None),
+            };
+            self.trouble.send_replace(is_forbidden.then(not_allowed));
         }
     }
+
+    async fn publish(&self, telling: &Telling) -> Result<(), ApiError> {
+        // One that remembers would count an Event with another text as the same.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        match timeout(PATIENCE, recorder.publish(&telling.event, &telling.about)).await {
+            Ok(written) => written.map_err(|error| ApiError::from(&error)),
+            Err(_) => Err(ApiError::timeout()),
+        }
+    }
+}
+
+fn not_allowed() -> Trouble {
+    let message = "Events are not written: the members' ServiceAccount may not create them".to_owned();
+    Trouble { reason: "EventsNotWritten", message }
 }
 
 impl Teller {

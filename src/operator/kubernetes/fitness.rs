@@ -6,14 +6,16 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Client;
 use kube::api::{Api, GetParams};
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::Release;
-use super::error::{ApiError, Reason};
+use super::error::{ApiError, Reason, Trouble};
 use super::metrics::{Operation, OperatorMetrics};
 use super::writer::Rest;
 use crate::coordinator::{Coordinator, Fitness};
@@ -27,8 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Without the right to read nodes, it is tried again after this: it may have been given.
 const FORBIDDEN: Duration = Duration::from_mins(5);
 
-/// Looks, and lets the cluster know. Never ends; when it is dropped, with the leadership, everybody may lead.
-pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coordinator, metrics: &OperatorMetrics) {
+/// Looks, lets the cluster know, and tells what keeps it from seeing. Never ends; when it is dropped, with the leadership, everybody
+/// may lead.
+pub(super) async fn watch(
+    client: &Client,
+    release: &Release,
+    coordinator: &Coordinator,
+    metrics: &OperatorMetrics,
+    trouble: watch::Sender<Option<Trouble>>,
+) {
     let _cleared = Cleared(coordinator);
     let mut looking = Looking::with(client, release, metrics);
     let (mut known, mut rest) = (BTreeSet::new(), None);
@@ -44,6 +53,7 @@ pub(super) async fn watch(client: &Client, release: &Release, coordinator: &Coor
             known.clone_from(unfit);
             coordinator.set_unfit(unfit.clone());
         }
+        trouble.send_replace(looking.trouble());
         rest = next_look(rest, unfit.is_some()).await;
     }
 }
@@ -94,8 +104,8 @@ struct Looking {
     nodes: Api<Node>,
     nodes_forbidden_until: Option<Instant>,
     metrics: OperatorMetrics,
-    /// Whether the last look has failed.
-    fails: bool,
+    /// Why the last look has failed, and how many have in a row.
+    failing: Option<(Reason, u32)>,
 }
 
 impl Looking {
@@ -105,52 +115,68 @@ impl Looking {
             nodes: Api::all(client.clone()),
             nodes_forbidden_until: None,
             metrics: metrics.clone(),
-            fails: false,
+            failing: None,
         }
     }
 
     /// The names of those who should not lead; `None` when that is not known now.
     async fn look(&mut self, members: BTreeSet<String>) -> Option<BTreeSet<String>> {
         let looked = timeout(PATIENCE, self.unfit(members)).await.unwrap_or_else(|_| Err(ApiError::timeout()));
+        let failed = self.failing.map_or(0, |(_, times)| times);
         if let Err(error) = &looked {
             self.metrics.failed(Operation::Fitness, error.reason);
-            match self.fails {
-                true => debug!(%error, "it is still not known which members should not lead"),
-                false => warn!(%error, "it is not known which members should not lead"),
+            match failed {
+                0 => warn!(%error, "it is not known which members should not lead"),
+                _ => debug!(%error, "it is still not known which members should not lead"),
             }
         }
-        self.fails = looked.is_err();
+        self.failing = looked.as_ref().err().map(|error| (error.reason, failed.saturating_add(1)));
         looked.ok()
+    }
+
+    /// What to tell people. That one look fails is nothing for them.
+    fn trouble(&self) -> Option<Trouble> {
+        let (reason, _) = self.failing.filter(|(_, times)| *times > 1)?;
+        let why = match reason {
+            Reason::Forbidden => "the members' ServiceAccount may not get them",
+            other => other.text(),
+        };
+        Some(Trouble { reason: "PodsNotSeen", message: format!("pods of members are not seen: {why}") })
     }
 
     /// The names of those who should not lead.
     async fn unfit(&mut self, members: BTreeSet<String>) -> Result<BTreeSet<String>, ApiError> {
-        let mut unfit = BTreeSet::new();
-        for name in members {
-            // As the API server remembers it: that is cheap, and new enough.
-            let pod = found(self.pods.get_with(&name, &GetParams::any()).await)?;
-            let Some(pod) = pod else { continue };
-            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-            let is_ending = pod.metadata.deletion_timestamp.is_some();
-            if is_ending || (node.is_some() && self.is_cordoned(&node.unwrap_or_default()).await?) {
-                unfit.insert(name);
-            }
-        }
-        Ok(unfit)
+        // As the API server remembers them: that is cheap, and new enough.
+        let read = async |name: &String| found(self.pods.get_with(name, &GetParams::any()).await);
+        let pods = try_join_all(members.iter().map(read)).await?;
+        let node_of = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        let nodes: BTreeSet<_> = pods.iter().flatten().filter_map(node_of).collect();
+        let cordoned = self.cordoned(&nodes).await?;
+        let is_unfit = |pod: &Pod| {
+            pod.metadata.deletion_timestamp.is_some() || node_of(pod).is_some_and(|node| cordoned.contains(&node))
+        };
+        let unfit = members.into_iter().zip(pods).filter(|(_, pod)| pod.as_ref().is_some_and(is_unfit));
+        Ok(unfit.map(|(name, _)| name).collect())
     }
 
-    async fn is_cordoned(&mut self, node: &str) -> Result<bool, ApiError> {
+    /// Those of the nodes that take no pods any more; none without the right to see them.
+    async fn cordoned<'a>(&mut self, nodes: &'a BTreeSet<String>) -> Result<BTreeSet<&'a String>, ApiError> {
         if self.nodes_forbidden_until.is_some_and(|until| Instant::now() < until) {
-            return Ok(false);
+            return Ok(BTreeSet::new());
         }
-        match found(self.nodes.get_with(node, &GetParams::any()).await) {
-            Ok(node) => Ok(node.and_then(|node| node.spec?.unschedulable).unwrap_or(false)),
-            Err(error) if error.reason == Reason::Forbidden => {
+        let read = async |node: &'a String| {
+            let is_cordoned = |node: Node| node.spec?.unschedulable;
+            let read = found(self.nodes.get_with(node, &GetParams::any()).await)?;
+            Ok(read.and_then(is_cordoned).unwrap_or(false).then_some(node))
+        };
+        match try_join_all(nodes.iter().map(read)).await {
+            Ok(cordoned) => Ok(cordoned.into_iter().flatten().collect()),
+            Err(ApiError { reason: Reason::Forbidden, .. }) => {
                 if self.nodes_forbidden_until.is_none() {
                     info!("nodes cannot be read, so a cordoned node does not make its member hand leadership over");
                 }
                 self.nodes_forbidden_until = Some(Instant::now() + FORBIDDEN);
-                Ok(false)
+                Ok(BTreeSet::new())
             }
             Err(error) => Err(error),
         }

@@ -36,6 +36,7 @@ impl fmt::Display for ObjectKey {
 /// What all statuses have.
 pub(super) trait Status: Clone + PartialEq + DeserializeOwned {
     fn cluster_id(&self) -> Option<&str>;
+    fn leadership(&self) -> Option<i64>;
     fn leadership_mut(&mut self) -> &mut Option<i64>;
     fn conditions(&self) -> &[Condition];
     fn conditions_mut(&mut self) -> &mut Vec<Condition>;
@@ -48,6 +49,9 @@ macro_rules! status {
         impl Status for $type {
             fn cluster_id(&self) -> Option<&str> {
                 self.cluster_id.as_deref()
+            }
+            fn leadership(&self) -> Option<i64> {
+                self.observed_leadership
             }
             fn leadership_mut(&mut self) -> &mut Option<i64> {
                 &mut self.observed_leadership
@@ -78,8 +82,11 @@ fn who_leads(status: &LeaderElectionStatus) -> Option<String> {
 }
 
 /// What people are told of when it changes.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Told {
+    pub(super) uid: String,
+    /// In which it was written.
+    pub(super) leadership: Option<i64>,
     pub(super) conditions: Vec<Condition>,
     pub(super) leader: Option<String>,
 }
@@ -279,18 +286,22 @@ impl Index {
         }
     }
 
-    /// What people were told in a status.
-    pub(super) fn status_of(&self, kind: Kind, key: &ObjectKey) -> Told {
-        fn told<R: Declaration>(seen: Option<&Seen<R>>) -> Told {
-            let status = seen.and_then(|seen| seen.status.as_ref());
-            let leader = status.and_then(Status::leader);
-            Told { conditions: status.map(|status| status.conditions().to_vec()).unwrap_or_default(), leader }
+    /// What people were told in a status; `None` when there is no such object.
+    pub(super) fn told(&self, kind: Kind, key: &ObjectKey) -> Option<Told> {
+        fn told<R: Declaration>(seen: Option<&Seen<R>>) -> Option<Told> {
+            let (seen, status) = (seen?, seen?.status.as_ref());
+            Some(Told {
+                uid: seen.uid.clone(),
+                leadership: status.and_then(Status::leadership),
+                conditions: status.map(|status| status.conditions().to_vec()).unwrap_or_default(),
+                leader: status.and_then(Status::leader),
+            })
         }
         match kind {
             Kind::Cluster => told(self.clusters.get(key)),
             Kind::Config => told(self.configs.get(key)),
             Kind::Election => told(self.elections.get(key)),
-            Kind::StatefulSet => Told::default(),
+            Kind::StatefulSet => None,
         }
     }
 

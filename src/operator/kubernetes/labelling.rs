@@ -3,7 +3,8 @@
 //! It runs beside the rest of the operator, because seconds count less there than milliseconds here. Each write is one to a
 //! version of a pod, and begins only after a quorum has confirmed that this member leads. So a Raft leader that is cut off labels
 //! nothing; a request of a former one that was on its way already is refused if its successor has changed that pod since, and
-//! else is taken back by the successor as soon as the watch tells of it.
+//! else is taken back by the successor as soon as the watch tells of it. When nobody knows whether a label was set, for want of an
+//! answer, that pod is looked at before another one is labelled.
 //!
 //! What to do is decided in `leader_label.rs`.
 
@@ -16,18 +17,18 @@ use futures::stream::{AbortHandle, BoxStream, FuturesUnordered, SelectAll, abort
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1;
 use kube::Client;
-use kube::api::{Api, ApiResource, Patch, PatchParams};
+use kube::api::{Api, ApiResource, ListParams, Patch, PatchParams};
 use kube::runtime::watcher;
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::confirming::confirmed;
-use super::error::{ApiError, Reason};
+use super::error::{ApiError, Reason, Trouble};
 use super::index::ObjectKey;
 use super::leader_label::{Change, Planned, Pod, Step, Wish, plan};
-use super::leaders::{AllMarked, AllMarks, Marked, Trouble, leaders};
+use super::leaders::{AllMarked, AllMarks, Marked, leaders};
 use super::metrics::{Operation, OperatorMetrics};
 use super::object::Object;
 use super::objects::Objects;
@@ -39,18 +40,17 @@ use crate::machine::command::ContestId;
 use crate::operator::resources::LeaderLabel;
 use crate::types::Leadership;
 
-/// After a change of the state, which may be one of thousands in a second.
+/// Between two looks at the state, which may change thousands of times in a second.
 const SETTLING: Duration = Duration::from_millis(3);
-
-/// Between the removal of a label and its next setting. Kubernetes' own controller makes an EndpointSlice of each change, and tries
-/// again only after a second when the second change comes before it has seen its own write of the first.
-const APART: Duration = Duration::from_millis(20);
 
 /// Writes on their way at a time: a node that fails may have had the leaders of many elections.
 const IN_FLIGHT: usize = 16;
 
 /// A write that takes longer has failed; whether it happened is seen by the watch.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest that is waited between the removal of a label and its next setting.
+const APART: Duration = Duration::from_millis(200);
 
 /// Without a reason to look, there is a look so often.
 const LOOK: Duration = Duration::from_secs(5);
@@ -84,14 +84,20 @@ struct News {
     event: Result<watcher::Event<Object>, ApiError>,
 }
 
-/// A write that has come to an end.
+/// A write that has come to an end, or a look at what became of it.
 struct Written {
     election: ObjectKey,
     pod: ObjectKey,
-    change: Change,
-    /// Of the pod for which it was decided.
-    version: String,
+    what: What,
+    /// How long the API server took for it.
+    took: Duration,
     result: Result<Object, NotWritten>,
+}
+
+enum What {
+    /// The version is that of the pod for which it was decided.
+    Change(Change, String),
+    Look,
 }
 
 enum NotWritten {
@@ -124,9 +130,13 @@ struct Work<'a> {
     namespaces: BTreeMap<String, Watched>,
     news: SelectAll<BoxStream<'static, News>>,
     writing: FuturesUnordered<BoxFuture<'static, Written>>,
-    on_their_way: BTreeSet<ObjectKey>,
+    /// By pod: the election that is being set there, as long as it is not known what became of that; none where a label is being
+    /// removed.
+    on_their_way: BTreeMap<ObjectKey, Option<ContestId>>,
     rests: BTreeMap<ObjectKey, Rest>,
-    /// Before when nobody is labelled for an election that has just removed a label.
+    /// Before when nobody is labelled for an election that has just removed a label: for as long again as that took. Kubernetes' own
+    /// controller writes an EndpointSlice for each change, which takes about as long; and when the second change comes before it
+    /// has seen that of the first, it tries again only after a second.
     apart: BTreeMap<ObjectKey, Instant>,
     /// Who led when it was planned last; `None` when something else has changed since.
     planned_for: Option<Leading>,
@@ -143,7 +153,7 @@ impl Labelling<'_> {
             namespaces: BTreeMap::new(),
             news: SelectAll::new(),
             writing: FuturesUnordered::new(),
-            on_their_way: BTreeSet::new(),
+            on_their_way: BTreeMap::new(),
             rests: BTreeMap::new(),
             apart: BTreeMap::new(),
             planned_for: None,
@@ -163,6 +173,7 @@ impl Work<'_> {
             let present = Arc::clone(&state.borrow_and_update());
             let now = Instant::now();
             self.act(&present, now);
+            let settled = now + SETTLING;
             let due = self.rests.values().map(|rest| rest.until).filter(|until| *until > now);
             let next = due.fold(now + LOOK, Instant::min);
             tokio::select! {
@@ -176,7 +187,7 @@ impl Work<'_> {
                 Some(written) = self.writing.next() => self.take_written(written),
                 () = sleep_until(next) => self.planned_for = None,
                 Ok(()) = self.marks.changed() => self.take_marks(),
-                Ok(()) = state.changed(), if !self.labels.is_empty() => sleep(SETTLING).await,
+                Ok(()) = state.changed(), if !self.labels.is_empty() => sleep_until(settled).await,
             }
         }
     }
@@ -248,7 +259,7 @@ impl Work<'_> {
             }
         }
         for (label, step) in steps {
-            self.begin(label, step, now);
+            self.begin(label, step, &leading, now);
         }
         if !gone.is_empty() {
             self.labels.retain(|label| !gone.contains(label));
@@ -281,14 +292,18 @@ impl Work<'_> {
         all
     }
 
-    /// Begins a write, unless one to this pod is on its way or rests.
-    fn begin(&mut self, label: Labelled, step: Step, now: Instant) {
+    /// Begins a write, unless one to this pod is on its way or rests, or somebody who does not lead any more is being labelled.
+    fn begin(&mut self, label: Labelled, step: Step, leading: &Leading, now: Instant) {
         let pod = ObjectKey { namespace: label.key.namespace.clone(), name: step.pod.clone() };
         let rests = self.rests.get(&pod).is_some_and(|rest| rest.until > now);
-        if rests || self.on_their_way.contains(&pod) || self.writing.len() >= IN_FLIGHT {
+        if rests || self.on_their_way.contains_key(&pod) || self.writing.len() >= IN_FLIGHT {
             return;
         }
-        self.on_their_way.insert(pod.clone());
+        let set = label.election.clone().filter(|_| step.change != Change::Remove);
+        if set.as_ref().is_some_and(|election| self.labels_another(election, leading)) {
+            return;
+        }
+        self.on_their_way.insert(pod.clone(), set);
         let Labelling { coordinator, leadership, .. } = &self.labelling;
         let (coordinator, leadership) = ((*coordinator).clone(), *leadership);
         let api = self.labelling.pods(&pod.namespace);
@@ -298,28 +313,58 @@ impl Work<'_> {
         };
         self.writing.push(Box::pin(async move {
             let (version, change) = (step.version.clone(), step.change.clone());
-            let (state, ()) = tokio::join!(confirmed(&coordinator, leadership), sleep_until(not_before));
+            sleep_until(not_before).await;
+            let state = confirmed(&coordinator, leadership).await;
+            let began = Instant::now();
             let result = match state {
                 Some(state) => write(&api, &state, label.election, step).await,
                 None => Err(NotWritten::Unconfirmed),
             };
-            Written { election: label.key, pod, change, version, result }
+            let what = What::Change(change, version);
+            Written { election: label.key, pod, what, took: began.elapsed(), result }
         }));
     }
 
+    /// Looks, after a rest, at a pod that is labelled or not: nobody knows. Until it is seen, nobody else is labelled.
+    fn look(&mut self, election: ObjectKey, pod: ObjectKey, set: Option<ContestId>, now: Instant) {
+        let (api, not_before) = (self.labelling.pods(&pod.namespace), self.rest(&pod, now));
+        self.on_their_way.insert(pod.clone(), set);
+        self.writing.push(Box::pin(async move {
+            sleep_until(not_before).await;
+            let began = Instant::now();
+            // The members may list pods, and not get one.
+            let named = ListParams::default().fields(&format!("metadata.name={}", pod.name));
+            let result = match timeout(PATIENCE, api.list(&named)).await {
+                Ok(Ok(seen)) => seen.items.into_iter().next().ok_or(NotWritten::Moot),
+                Ok(Err(error)) => Err(NotWritten::Refused(ApiError::from(&error))),
+                Err(_) => Err(NotWritten::Refused(ApiError::timeout())),
+            };
+            Written { election, pod, what: What::Look, took: began.elapsed(), result }
+        }));
+    }
+
+    /// Whether a pod is being labelled for an election whose leader is not in it any more.
+    fn labels_another(&self, election: &ContestId, leading: &Leading) -> bool {
+        let leaders = leading.get(election);
+        let mut pods = self.on_their_way.iter().filter(|(_, set)| set.as_ref() == Some(election));
+        pods.any(|(pod, _)| leaders.is_none_or(|leaders| !leaders.contains(&pod.name)))
+    }
+
     fn take_written(&mut self, written: Written) {
-        let Written { election, pod: key, change, version, result } = written;
-        self.on_their_way.remove(&key);
+        let Written { election, pod: key, what, took, result } = written;
+        let set = self.on_their_way.remove(&key).flatten();
         self.planned_for = None;
         let now = Instant::now();
         self.rests.retain(|_, rest| rest.until + LOOK > now);
         self.apart.retain(|_, until| *until > now);
         match result {
             Ok(object) => {
-                if change == Change::Remove {
-                    self.apart.insert(election, now + APART);
+                if let What::Change(change, _) = what {
+                    self.labelling.metrics.written(Operation::Label);
+                    if change == Change::Remove {
+                        self.apart.insert(election, now + took.min(APART));
+                    }
                 }
-                self.labelling.metrics.written(Operation::Label);
                 self.rests.remove(&key);
                 if let Some(watched) = self.namespaces.get_mut(&key.namespace) {
                     watched.pods.refresh(&object, |known, object| *known = pod(object));
@@ -327,28 +372,37 @@ impl Work<'_> {
             }
             Err(NotWritten::Moot) => {}
             // The watch was faster than the answer.
-            Err(NotWritten::Refused(error)) if error.reason == Reason::Conflict && self.has_changed(&key, &version) => {
-            }
+            Err(NotWritten::Refused(error)) if error.reason == Reason::Conflict && self.has_changed(&key, &what) => {}
             Err(NotWritten::Refused(error)) => {
                 self.labelling.metrics.failed(Operation::Label, error.reason);
                 // Somebody else has changed the pod, or it is gone: the watch tells what is there.
                 if !matches!(error.reason, Reason::NotFound | Reason::Conflict) {
                     warn!(pod = %key, %error, "the leader's label is not as it should be; it is tried again");
                 }
-                self.rest(key, now);
+                match what {
+                    What::Change(Change::Set(_), _) if error.reason.is_doubtful() => self.look(election, key, set, now),
+                    What::Look => self.look(election, key, set, now),
+                    What::Change(..) => drop(self.rest(&key, now)),
+                }
             }
-            Err(NotWritten::Unconfirmed) => self.rest(key, now),
+            Err(NotWritten::Unconfirmed) => drop(self.rest(&key, now)),
         }
     }
 
-    fn has_changed(&self, pod: &ObjectKey, version: &str) -> bool {
+    fn has_changed(&self, pod: &ObjectKey, what: &What) -> bool {
         let known = self.namespaces.get(&pod.namespace).and_then(|watched| watched.pods.get(pod));
-        known.is_none_or(|known| known.version != version)
+        match what {
+            What::Change(_, version) => known.is_none_or(|known| known.version != *version),
+            What::Look => false,
+        }
     }
 
-    fn rest(&mut self, pod: ObjectKey, now: Instant) {
-        let rest = Rest::after_error(self.rests.remove(&pod), now);
-        self.rests.insert(pod, rest);
+    /// Until when nothing is tried with a pod.
+    fn rest(&mut self, pod: &ObjectKey, now: Instant) -> Instant {
+        let rest = Rest::after_error(self.rests.remove(pod), now);
+        let until = rest.until;
+        self.rests.insert(pod.clone(), rest);
+        until
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::leaders::Trouble;
+use super::error::Trouble;
 use crate::operator::resources::LeaderLabel;
 
 /// A pod, as far as that matters here.

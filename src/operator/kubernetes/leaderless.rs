@@ -19,7 +19,9 @@ use super::metrics::{Operation, OperatorMetrics};
 use super::watching::Kind;
 use super::writer::Rest;
 use crate::coordinator::{Consistency, Coordinator, Read};
-use crate::operator::resources::{ConditionType, Finding, QuorateCluster, QuorateClusterStatus, Truth, conditions};
+use crate::operator::resources::{
+    API_VERSION, ConditionType, Finding, MemberState, QuorateCluster, QuorateClusterStatus, Truth, conditions,
+};
 
 /// Without a quorum for so long, something is done; before that the members elect.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The member with the lowest id acts first; each next one waits so much longer, and finds it done. Longer than a look and the time
 /// between two of them, by which members differ in when they miss the quorum.
 const TURN: Duration = Duration::from_secs(5);
+
+/// A member that a Raft leader has called unreachable is most likely cut off alone, and tells of a lost quorum only after this.
+const DOUBT: Duration = Duration::from_mins(1);
 
 /// Between two looks at the quorum, and at the API server unless it has failed; and how long one of the former may take.
 const LOOK: Duration = Duration::from_secs(1);
@@ -79,7 +84,7 @@ impl Leaderless<'_> {
                 let since = *alone_since.get_or_insert(looked);
                 let is_due = rest.as_ref().is_none_or(|rest| rest.until <= Instant::now());
                 if is_due && since.elapsed() >= PATIENCE + TURN * self.turn() {
-                    rest = match self.act(&mut telling).await {
+                    rest = match self.act(&mut telling, since.elapsed()).await {
                         Ok(()) => None,
                         Err(Failed) => Some(Rest::after_error(rest, Instant::now())),
                     };
@@ -106,7 +111,7 @@ impl Leaderless<'_> {
         u32::try_from(before).unwrap_or(u32::MAX)
     }
 
-    async fn act(&self, telling: &mut Telling) -> Result<(), Failed> {
+    async fn act(&self, telling: &mut Telling, alone: Duration) -> Result<(), Failed> {
         let (clusters, sets) = (self.clusters(), self.stateful_sets());
         let name = self.release.name();
         let looked = timeout(REQUEST, futures::future::try_join(clusters.get_opt(name), sets.get_opt(name))).await;
@@ -120,7 +125,8 @@ impl Leaderless<'_> {
             Some(set) => self.bring_back(&set).await,
             None => Ok(()),
         };
-        if let Some(cluster) = cluster.filter(|_| *telling == Telling::Open) {
+        let is_open = |cluster: &QuorateCluster| *telling == Telling::Open && !self.is_doubtful(cluster, alone);
+        if let Some(cluster) = cluster.filter(is_open) {
             self.tell(&cluster).await?;
             *telling = Telling::Done;
         }
@@ -151,13 +157,21 @@ impl Leaderless<'_> {
         self.count(Operation::Scale, scaled.await.map(|scaled| scaled.map(drop)))
     }
 
+    /// Whether it may be this member alone that hears nobody: a Raft leader has written so.
+    fn is_doubtful(&self, cluster: &QuorateCluster, alone: Duration) -> bool {
+        let own = self.coordinator.status().member.and_then(|member| i64::try_from(member.get()).ok());
+        let members = cluster.status.iter().flat_map(|status| &status.members);
+        let is_missed = members.into_iter().any(|it| Some(it.id) == own && it.state == MemberState::Unreachable);
+        is_missed && alone < DOUBT
+    }
+
     /// Tells that there is no quorum, once for each loss: who is only cut off itself must not say it again and again.
     async fn tell(&self, cluster: &QuorateCluster) -> Result<(), Failed> {
         let status = cluster.status.clone().unwrap_or_default();
         let Some(told) = self.loss(cluster, &status) else { return Ok(()) };
         let (api, name) = (self.clusters(), self.release.name());
         let document = Patch::Apply(json!({
-            "apiVersion": "quorate.io/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "QuorateCluster",
             "metadata": {
                 "name": name,

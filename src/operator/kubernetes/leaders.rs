@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::error::Trouble;
 use super::index::ObjectKey;
 use crate::machine::Machine;
 use crate::machine::command::ContestId;
@@ -44,13 +45,6 @@ pub(super) struct Marked {
 
 /// By the election's resource.
 pub(super) type AllMarked = BTreeMap<ObjectKey, Marked>;
-
-/// Why something cannot be done before somebody changes something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-}
 
 /// In their claims, candidates name their pod under this key when they are not called like it.
 const POD: &str = "pod";

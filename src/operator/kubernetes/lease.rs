@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use kube::core::ObjectMeta;
 use tokio::time::Instant;
 
-use super::leaders::{Leader, Trouble};
+use super::error::Trouble;
+use super::leaders::Leader;
 use crate::operator::resources::{API_VERSION, KeptLease};
 use crate::types::Timestamp;
 

@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::confirming::confirmed;
-use super::error::{ApiError, Reason};
+use super::error::{ApiError, Reason, Trouble};
 use super::index::ObjectKey;
-use super::leaders::{AllMarks, Trouble, leaders};
+use super::leaders::{AllMarks, leaders};
 use super::lease::{Held, Known, Mirror, Moment, Next, next};
 use super::metrics::{Operation, OperatorMetrics};
 use super::writer::{MANAGER, Rest};

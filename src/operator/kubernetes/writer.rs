@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::error::{ApiError, Reason};
+use super::error::{ApiError, Reason, Trouble};
 use super::index::ObjectKey;
 use super::metrics::{Operation, OperatorMetrics};
 use super::object::Object;
@@ -52,6 +52,15 @@ pub(super) struct Written {
     pub(super) target: Target,
     /// The object as it is now.
     pub(super) result: Result<Object, ApiError>,
+    effect: Effect,
+}
+
+/// What came of a write that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Written,
+    /// It was not the right thing to do any more.
+    LeftOut,
 }
 
 /// After an error, or for politeness.
@@ -111,9 +120,13 @@ impl StatusWriter {
     /// Whether a write to the target would begin now.
     pub(super) fn is_ready(&self, target: &Target, now: Instant) -> bool {
         self.writing.len() < IN_FLIGHT
-            && !self.on_their_way.contains(target)
+            && !self.is_on_its_way(target)
             && self.rests.get(target).is_none_or(|rest| rest.until <= now)
             && self.kinds.get(&target.kind).is_none_or(|rest| rest.until <= now)
+    }
+
+    pub(super) fn is_on_its_way(&self, target: &Target) -> bool {
+        self.on_their_way.contains(target)
     }
 
     /// Begins to write a status. It is meant for the object with that uid, not for a later one of the same name.
@@ -128,7 +141,8 @@ impl StatusWriter {
         });
         let name = target.key.name.clone();
         self.begin(target, async move {
-            api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(document)).await
+            let object = api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(document)).await?;
+            Ok((object, Effect::Written))
         });
     }
 
@@ -147,14 +161,15 @@ impl StatusWriter {
         self.begin(target, async move {
             let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
             let change = json!({ "metadata": { "resourceVersion": version }, "spec": { "replicas": replicas } });
-            if confirmed.await {
-                api.patch_scale(&name, &parameters, &Patch::Merge(change)).await?;
-            }
-            api.get(&name).await
+            let effect = match confirmed.await {
+                true => api.patch_scale(&name, &parameters, &Patch::Merge(change)).await.map(|_| Effect::Written)?,
+                false => Effect::LeftOut,
+            };
+            Ok((api.get(&name).await?, effect))
         });
     }
 
-    fn begin(&mut self, target: Target, write: impl Future<Output = kube::Result<Object>> + Send + 'static) {
+    fn begin(&mut self, target: Target, write: impl Future<Output = kube::Result<(Object, Effect)>> + Send + 'static) {
         self.on_their_way.insert(target.clone());
         let write = timeout(PATIENCE, write);
         self.writing.push(Box::pin(async move {
@@ -162,7 +177,8 @@ impl StatusWriter {
                 Ok(result) => result.map_err(|error| ApiError::from(&error)),
                 Err(_) => Err(ApiError::timeout()),
             };
-            Written { target, result }
+            let effect = result.as_ref().map_or(Effect::LeftOut, |(_, effect)| *effect);
+            Written { target, result: result.map(|(object, _)| object), effect }
         }));
     }
 
@@ -174,7 +190,9 @@ impl StatusWriter {
         let operation = if target.kind == Kind::StatefulSet { Operation::Scale } else { Operation::WriteStatus };
         match &written.result {
             Ok(_) => {
-                self.metrics.written(operation);
+                if written.effect == Effect::Written {
+                    self.metrics.written(operation);
+                }
                 self.kinds.remove(&target.kind);
                 self.failing.remove(target);
                 self.rests.insert(target.clone(), Rest::until(now + POLITE));
@@ -201,15 +219,19 @@ impl StatusWriter {
         written
     }
 
-    /// Which statuses are not written, in a text for each kind and reason: the log has the objects and the API server's words.
-    pub(super) fn unwritten(&self, now: Instant) -> Vec<String> {
+    /// What is not written: the StatefulSet, and statuses, once for each kind and reason. The log has the objects and the API server's
+    /// words.
+    pub(super) fn troubles(&self, now: Instant) -> impl Iterator<Item = Trouble> {
         let failing = self.failing(now).filter(|(kind, _)| *kind != Kind::StatefulSet);
-        let texts: BTreeSet<_> = failing.map(|(kind, reason)| (kind.plural(), reason.refused())).collect();
-        texts.into_iter().map(|(kind, why)| format!("statuses of {kind} are not written: {why}")).collect()
+        let kinds: BTreeSet<_> = failing.map(|(kind, reason)| (kind.plural(), reason.refused())).collect();
+        let unwritten = kinds.into_iter().map(|(kind, why)| Trouble {
+            reason: "StatusesNotWritten",
+            message: format!("statuses of {kind} are not written: {why}"),
+        });
+        self.unscaled(now).into_iter().chain(unwritten)
     }
 
-    /// Why the StatefulSet does not get the size that it should have.
-    pub(super) fn unscaled(&self, now: Instant) -> Option<String> {
+    fn unscaled(&self, now: Instant) -> Option<Trouble> {
         let (_, reason) = self.failing(now).find(|(kind, _)| *kind == Kind::StatefulSet)?;
         let why = match reason {
             Reason::Forbidden => {
@@ -217,7 +239,7 @@ impl StatusWriter {
             }
             other => other.text(),
         };
-        Some(format!("the StatefulSet is not scaled: {why}"))
+        Some(Trouble { reason: "NotScaled", message: format!("the StatefulSet is not scaled: {why}") })
     }
 
     /// What has failed for a while, and why. Whoever is gone gets nothing any more, which is nobody's mistake.

@@ -14,6 +14,8 @@ pub enum ConditionType {
     Ready,
     /// Only while it cannot become ready without a change of the resource.
     Stalled,
+    /// `QuorateCluster`: only while `Progressing`, for the tools that wait until nothing is on its way any more.
+    Reconciling,
     /// `ReplicatedConfig`: what is declared is valid.
     Accepted,
     /// `ReplicatedConfig`: every member holds it.
@@ -24,16 +26,17 @@ pub enum ConditionType {
     QuorumAvailable,
     /// `QuorateCluster`: the members are on their way to what is declared.
     Progressing,
-    /// `QuorateCluster`: a member does not answer, or resources are not seen as they are now.
+    /// `QuorateCluster`: a member does not answer, or something cannot be seen or done on Kubernetes' side.
     Degraded,
     /// `LeaderElection`: somebody leads.
     Held,
 }
 
 impl ConditionType {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Stalled,
+        Self::Reconciling,
         Self::Accepted,
         Self::Replicated,
         Self::Applied,
@@ -47,6 +50,7 @@ impl ConditionType {
         match self {
             Self::Ready => "Ready",
             Self::Stalled => "Stalled",
+            Self::Reconciling => "Reconciling",
             Self::Accepted => "Accepted",
             Self::Replicated => "Replicated",
             Self::Applied => "Applied",

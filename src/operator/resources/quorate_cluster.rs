@@ -155,9 +155,9 @@ pub struct QuorateClusterStatus {
     #[schemars(range(min = 0, max = 64))]
     pub failure_tolerance: Option<i32>,
     /// Ready: a quorum serves, and at least as many members vote as are declared. QuorumAvailable: a majority of the voters
-    /// answers, and one of them leads. Progressing: members are on their way to what is declared. Degraded: a member does not
-    /// answer, or the cluster does not see its resources as they are now. Stalled: only while it waits for a change of this
-    /// resource. Each is of a type of its own; at most 16.
+    /// answers, and one of them leads. Progressing: members are on their way to what is declared. Reconciling:
+    /// the same, and there only while it is True. Degraded: a member does not answer, or the cluster cannot see or do something on
+    /// Kubernetes' side. Stalled: only while it waits for a change of this resource. Each is of a type of its own; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -4,23 +4,21 @@
 //! Pods come before members and go after them: the StatefulSet grows at once, and shrinks only when those whose pods would go
 //! are members no more, which a quorum confirms right before. So no pod of a member is taken away, whatever is declared.
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Controller;
-use crate::coordinator::{Consistency, Coordinator, CoordinatorError, Held, RaftStatus, Read, Scaling, scaling};
+use crate::coordinator::{Coordinator, CoordinatorError, Held, RaftStatus, Scaling, scaling};
 use crate::machine::STEERING_LEVEL;
 use crate::machine::command::{Action, Care, ClusterSize, Steering};
 use crate::operator::kubernetes::Release;
+use crate::operator::kubernetes::confirming::confirmed;
 use crate::operator::kubernetes::statuses::size;
 use crate::operator::kubernetes::watching::Kind;
 use crate::operator::kubernetes::writer::Target;
 use crate::operator::proposing::PATIENCE;
 use crate::operator::resources::QuorateClusterSpec;
 use crate::types::{Leadership, MemberName};
-
-/// How long a quorum may take to confirm that pods can go.
-const CONFIRMING: Duration = Duration::from_secs(2);
 
 impl Controller<'_> {
     /// Lets the cluster know what is declared of its members, if it does not.
@@ -82,9 +80,8 @@ impl Controller<'_> {
                     to = replicas,
                     "scaling the StatefulSet down: who was to leave is no member any more"
                 );
-                let confirmed =
-                    confirm(self.coordinator.clone(), self.release.clone(), self.leadership, wanted, replicas);
-                self.writer.scale(target, version, replicas, confirmed);
+                let may_go = confirm(self.coordinator.clone(), self.release.clone(), self.leadership, wanted, replicas);
+                self.writer.scale(target, version, replicas, may_go);
             }
         }
     }
@@ -111,9 +108,6 @@ async fn confirm(
     wanted: ClusterSize,
     replicas: i64,
 ) -> bool {
-    let deadline = Instant::now() + CONFIRMING;
-    let read = Read { consistency: Consistency::Linearizable, min_revision: None, deadline };
-    let Ok(state) = coordinator.read(read).await else { return false };
-    coordinator.own_leadership() == Some(leadership)
-        && scaling(wanted, state.size(), held(&coordinator.status(), &release), i64::MAX) == Scaling::Down(replicas)
+    let Some(state) = confirmed(&coordinator, leadership).await else { return false };
+    scaling(wanted, state.size(), held(&coordinator.status(), &release), i64::MAX) == Scaling::Down(replicas)
 }

@@ -1,40 +1,60 @@
 //! The status of a `QuorateCluster`: who its members are, and how it is.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{Troubles, Writer, finding, why};
+use super::{Writer, finding, why};
 use crate::coordinator::{ClusterView, MemberState as State, MemberView};
 use crate::machine::command::ClusterSize;
+use crate::operator::kubernetes::error::Trouble;
 use crate::operator::kubernetes::index::Seen;
 use crate::operator::resources::{
     ConditionType, Finding, MemberRole, MemberState, MemberStatus, QuorateCluster, QuorateClusterSpec,
     QuorateClusterStatus, Truth, conditions,
 };
+use crate::types::Namespace;
 
 /// Why a cluster is not degraded.
 const WELL: &str = "AllMembersAnswer";
 
+/// What the status of a cluster tells beside what its members know.
+pub(in crate::operator::kubernetes) struct Around<'a> {
+    /// The members serve what asks for this.
+    pub(in crate::operator::kubernetes) serves: &'a Namespace,
+    /// How many the StatefulSet asks for, if that is known.
+    pub(in crate::operator::kubernetes) replicas: Option<i64>,
+    /// What is wrong on Kubernetes' side, the worst first: what resources ask for and what is told of them may be old.
+    pub(in crate::operator::kubernetes) troubles: Vec<Trouble>,
+    /// When nothing of the kind is wrong: what was, and from when to when.
+    pub(in crate::operator::kubernetes) past: Option<String>,
+}
+
 impl Writer {
-    /// The status of this member's own cluster; `None` when the one that it has says the same. The members serve
-    /// what asks for `serves`.
+    /// The status of this member's own cluster; `None` when the one that it has says the same.
     pub(in crate::operator::kubernetes) fn of_cluster(
         &self,
         seen: &Seen<QuorateCluster>,
-        serves: &str,
         view: &ClusterView,
-        troubles: &Troubles,
+        around: &Around<'_>,
     ) -> Option<QuorateClusterStatus> {
         let former = seen.status.as_ref();
         let found = Found::of(view);
         let mut findings = match &seen.wanted {
-            Ok(spec) if spec.cluster != serves => stalled("AnotherCluster", &another(spec, serves)),
-            Ok(spec) => vec![found.ready(spec), found.progressing(spec)],
+            Ok(spec) if spec.cluster != around.serves.as_str() => {
+                stalled("AnotherCluster", &another(spec, around.serves))
+            }
+            Ok(spec) => {
+                let progressing = found.progressing(spec, around.replicas);
+                let reconciling = Finding { condition: ConditionType::Reconciling, ..progressing.clone() };
+                let reconciling = Some(reconciling).filter(|it| it.truth == Truth::True);
+                [found.ready(spec), progressing].into_iter().chain(reconciling).collect()
+            }
             Err(invalid) => stalled("Invalid", &why(invalid)),
         };
         let told = former.and_then(|former| former.conditions.iter().find(|it| it.reason == WELL));
-        findings.extend([found.quorum(), found.degraded(troubles, told)]);
+        findings.extend([found.quorum(), found.degraded(around, told)]);
         let status = QuorateClusterStatus {
             cluster_id: self.cluster_id(),
             observed_leadership: None,
@@ -62,10 +82,11 @@ fn stalled(reason: &'static str, why: &str) -> Vec<Finding> {
 }
 
 /// Why the members do not serve it.
-fn another(spec: &QuorateClusterSpec, serves: &str) -> String {
+fn another(spec: &QuorateClusterSpec, serves: &Namespace) -> String {
     format!(
-        "the members serve what asks for {serves:?} (their setting --cluster), and this asks for {:?}: delete it and apply it \
+        "the members serve what asks for {:?} (their setting --cluster), and this asks for {:?}: delete it and apply it \
          with the other name, or give the members that one",
+        serves.as_str(),
         spec.cluster
     )
 }
@@ -137,47 +158,51 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn progressing(&self, spec: &QuorateClusterSpec) -> Finding {
+    /// A cluster gets smaller until the StatefulSet has no more `replicas` than that.
+    fn progressing(&self, spec: &QuorateClusterSpec, replicas: Option<i64>) -> Finding {
         let (size, progressing) = (size(spec), ConditionType::Progressing);
         let (voters, learners) = (size.voters as usize, size.learners as usize);
         if spec.paused {
             let message = format!("{}; nothing is changed while spec.paused is true", self.declared(size));
             return finding(progressing, Truth::False, "Paused", message);
         }
-        let (truth, reason) = match (self.voters + self.learners).cmp(&(voters + learners)) {
+        let more = replicas.filter(|replicas| *replicas > i64::from(size.voters) + i64::from(size.learners));
+        // Whoever takes the place of a member whose volume is lost is called like it.
+        let names: BTreeSet<_> = self.view.members.iter().map(|member| &member.name).collect();
+        let (truth, reason) = match names.len().cmp(&(voters + learners)) {
             Ordering::Less => (Truth::True, "Growing"),
             Ordering::Greater => (Truth::True, "Shrinking"),
+            Ordering::Equal if more.is_some() => (Truth::True, "Shrinking"),
             Ordering::Equal if (self.voters, self.view.step.as_str()) == (voters, "") => (Truth::False, "AsDeclared"),
             // Votes or leadership move from one member to another.
             Ordering::Equal => (Truth::True, "Rearranging"),
         };
-        finding(progressing, truth, reason, self.step(size))
+        let pods = more.filter(|_| reason == "Shrinking").map(|more| format!("; the StatefulSet asks for {more} pods"));
+        finding(progressing, truth, reason, self.step(size) + &pods.unwrap_or_default())
     }
 
     /// Degraded is what a person may have to look at; the cluster serves. What an earlier leadership has `told` of the past stays.
-    fn degraded(&self, troubles: &Troubles, told: Option<&Condition>) -> Finding {
+    fn degraded(&self, around: &Around<'_>, told: Option<&Condition>) -> Finding {
         let degraded = ConditionType::Degraded;
         let silent: Vec<_> = self.silent.iter().map(|member| member.name.as_str()).collect();
         let silent = (!silent.is_empty()).then(|| format!("no answer from {}", silent.join(", ")));
         let refused: Vec<_> = self.view.refused.iter().map(|(name, why)| format!("{name} is refused: {why}")).collect();
-        let reason = match (refused.is_empty(), &silent, troubles.unseen.is_empty(), &troubles.unscaled) {
-            (false, ..) => "MembersRefused",
-            (true, Some(_), ..) => "MembersUnreachable",
-            (true, None, false, _) => "ResourcesNotSeen",
-            (true, None, true, Some(_)) => "NotScaled",
-            (true, None, true, None) => "StatusesNotWritten",
-        };
-        let wrong: Vec<_> = refused.into_iter().chain(silent).chain(troubles.all().cloned()).collect();
-        match wrong.is_empty() {
-            true => {
-                let message = match (&troubles.past, told) {
+        let refused = refused.into_iter().map(|message| Trouble { reason: "MembersRefused", message });
+        let silent = silent.map(|message| Trouble { reason: "MembersUnreachable", message });
+        let wrong: Vec<_> = refused.chain(silent).chain(around.troubles.iter().cloned()).collect();
+        match wrong.first() {
+            None => {
+                let message = match (&around.past, told) {
                     (Some(past), _) => format!("every member answers; {past}"),
                     (None, Some(told)) => told.message.clone(),
                     (None, None) => "every member answers".to_owned(),
                 };
                 finding(degraded, Truth::False, WELL, message)
             }
-            false => finding(degraded, Truth::True, reason, wrong.join("; ")),
+            Some(worst) => {
+                let all: Vec<_> = wrong.iter().map(|trouble| trouble.message.as_str()).collect();
+                finding(degraded, Truth::True, worst.reason, all.join("; "))
+            }
         }
     }
 }
@@ -247,22 +272,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_by_the_worst_of_it() {
-        let degraded = |view: &ClusterView, unseen: &[&str], unwritten: &[&str]| {
-            let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-            let troubles = Troubles { unseen: texts(unseen), unwritten: texts(unwritten), ..Troubles::default() };
-            Found::of(view).degraded(&troubles, None)
+        let serves = Namespace::new("default").unwrap();
+        let around = |troubles: &[&'static str], past: Option<&str>| {
+            let troubles = troubles.iter().map(|&reason| Trouble { reason, message: reason.to_lowercase() }).collect();
+            Around { serves: &serves, replicas: None, troubles, past: past.map(str::to_owned) }
         };
-        let unscaled = |unwritten: &[&str]| {
-            let unwritten = unwritten.iter().map(|&text| text.to_owned()).collect();
-            let troubles = Troubles { unscaled: Some("not scaled".to_owned()), unwritten, ..Troubles::default() };
-            Found::of(&view(3, 0, "")).degraded(&troubles, None)
-        };
-        let past = |view: &ClusterView| {
-            let past = Some("from one to two: unseen".to_owned());
-            Found::of(view).degraded(&Troubles { past, ..Troubles::default() }, None)
-        };
+        let degraded =
+            |view: &ClusterView, troubles: &[&'static str]| Found::of(view).degraded(&around(troubles, None), None);
+        let past = |view: &ClusterView| Found::of(view).degraded(&around(&[], Some("from one to two: unseen")), None);
         let told = conditions(&[], &[past(&view(3, 0, ""))], None, Timestamp::default());
-        let later = |view: &ClusterView| Found::of(view).degraded(&Troubles::default(), told.first());
+        let later = |view: &ClusterView| Found::of(view).degraded(&around(&[], None), told.first());
         let silent = ClusterView {
             members: view(3, 0, "")
                 .members
@@ -279,17 +298,10 @@ mod tests {
             ..silent.clone()
         };
         let cases = [
-            (degraded(&view(3, 0, ""), &[], &[]), "False", "AllMembersAnswer", "every member answers"),
-            (degraded(&view(3, 0, ""), &[], &["not written"]), "True", "StatusesNotWritten", "not written"),
-            (
-                degraded(&view(3, 0, ""), &["unseen"], &["not written"]),
-                "True",
-                "ResourcesNotSeen",
-                "unseen; not written",
-            ),
-            (unscaled(&["not written"]), "True", "NotScaled", "not scaled; not written"),
-            (degraded(&silent, &["unseen"], &[]), "True", "MembersUnreachable", "no answer from quorate-2; unseen"),
-            (degraded(&refused, &[], &[]), "True", "MembersRefused", "q is refused: its volume; no answer"),
+            (degraded(&view(3, 0, ""), &[]), "False", "AllMembersAnswer", "every member answers"),
+            (degraded(&view(3, 0, ""), &["NotScaled", "PodsNotSeen"]), "True", "NotScaled", "notscaled; podsnotseen"),
+            (degraded(&silent, &["NotScaled"]), "True", "MembersUnreachable", "no answer from quorate-2; notscaled"),
+            (degraded(&refused, &[]), "True", "MembersRefused", "q is refused: its volume; no answer"),
             (past(&view(3, 0, "")), "False", "AllMembersAnswer", "every member answers; from one to two: unseen"),
             (past(&silent), "True", "MembersUnreachable", "no answer from quorate-2"),
             (later(&view(3, 0, "")), "False", "AllMembersAnswer", "every member answers; from one to two: unseen"),
@@ -324,9 +336,12 @@ mod tests {
             ),
         ];
         for (spec, view, status, reason, message) in cases {
-            let found = Found::of(&view).progressing(&spec);
+            let found = Found::of(&view).progressing(&spec, Some(3));
             assert_eq!((found.truth.as_str(), found.reason), (status, reason), "{}", found.message);
             assert!(found.message.contains(message), "{}", found.message);
         }
+        let found = Found::of(&view(1, 0, "")).progressing(&spec(1, 0), Some(3));
+        assert_eq!((found.truth, found.reason), (Truth::True, "Shrinking"));
+        assert_eq!(found.message, "1 of 1 voters, 0 of 0 learners; the StatefulSet asks for 3 pods");
     }
 }

@@ -9,7 +9,7 @@ mod election;
 
 use std::collections::BTreeMap;
 
-pub(super) use cluster::size;
+pub(super) use cluster::{Around, size};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::time::Instant;
 
@@ -25,25 +25,6 @@ pub(super) struct Writer {
     pub(super) cluster: ClusterId,
     pub(super) leadership: Leadership,
     pub(super) now: Timestamp,
-}
-
-/// What is wrong with the resources themselves, for people: what they ask for and what is told of them may be old.
-#[derive(Debug, Default)]
-pub(super) struct Troubles {
-    /// Kinds that are not seen as they are now.
-    pub(super) unseen: Vec<String>,
-    /// The StatefulSet, which does not get its size.
-    pub(super) unscaled: Option<String>,
-    /// Statuses that are not written.
-    pub(super) unwritten: Vec<String>,
-    /// When nothing of the kind is wrong: what was, and from when to when.
-    pub(super) past: Option<String>,
-}
-
-impl Troubles {
-    pub(super) fn all(&self) -> impl Iterator<Item = &String> {
-        self.unseen.iter().chain(&self.unscaled).chain(&self.unwritten)
-    }
 }
 
 /// Why the cluster does not take what a valid resource asks for, by resource.
