@@ -70,6 +70,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
 [grpc]
   address = "$containerd"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$disk/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "quorate.test/pause:1"
   restrict_oom_score_adj = true
