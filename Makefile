@@ -126,7 +126,7 @@ kube-check:
 	@$(if $(QUORATE_TEST_KUBECONFIG),,$(CLUSTER) check $(NAME))
 
 # What is less at short effort than at full.
-LESS := fewer faults of each kind, no clusters side by side, fewer changes whose times are taken, a shorter outage, all values of the chart in one upgrade
+LESS := fewer faults of each kind, no clusters side by side, fewer changes whose times are taken, all values of the chart in one upgrade
 
 # Two clusters side by side: one waits for its API server most of the time.
 kube: kube-check image ## Break nodes, pods and the API server of a real Kubernetes under members in pods
@@ -136,10 +136,7 @@ kube: kube-check image ## Break nodes, pods and the API server of a real Kuberne
 # Most tests wait most of the time, each for its turn with the nodes or for its API server: so there are more at a time than
 # processors.
 kube-nodes:
-	$(call IN_KUBERNETES,3) --test-threads=8 --skip api:: --skip abreast:: --skip release:: --skip faults::random $(if $(AWAY),--skip faults::outage)
-
-# At full effort the API server is away for ten minutes, in a cluster of its own (`make kube-faults`), and not for two among the others.
-AWAY := $(if $(filter full,$(QUORATE_TEST_EFFORT)),kube-outage)
+	$(call IN_KUBERNETES,3) --test-threads=8 --skip api:: --skip abreast:: --skip release:: --skip faults::random --skip faults::outage
 
 kube-long: kube-check image ## What make kube-faults and make kube-release do, mostly two clusters at a time
 	$(MAKE) --jobs=2 kube-in-turn kube-chart
@@ -147,17 +144,17 @@ kube-long: kube-check image ## What make kube-faults and make kube-release do, m
 
 kube-in-turn:
 	$(MAKE) kube-random
-	$(if $(AWAY),$(MAKE) $(AWAY))
+	$(MAKE) kube-outage
 	$(MAKE) kube-pages
 
 kube-faults: kube-check image ## Draw faults at random, one after the other and two at a time (QUORATE_FAULT_SEED=N)
-	$(MAKE) --jobs=2 kube-random $(AWAY)
+	$(MAKE) --jobs=2 kube-random kube-outage
 
 kube-random:
 	$(call IN_KUBERNETES,3) faults::random
 
-kube-outage: export QUORATE_OUTAGE ?= 600
-kube-outage: ## Take the API server away for ten minutes (QUORATE_OUTAGE=SECONDS), with an image of `make image`
+kube-outage: export QUORATE_OUTAGE ?= $(if $(filter full,$(QUORATE_TEST_EFFORT)),600,20)
+kube-outage: ## Take the API server away for ten minutes, or QUORATE_OUTAGE=SECONDS, with an image of `make image`
 	$(call IN_KUBERNETES,3) faults::outage
 
 kube-release: kube-check image kube-chart kube-pages kube-timed ## Install, change and remove the chart on a real Kubernetes, as the README says
@@ -166,7 +163,7 @@ kube-release: kube-check image kube-chart kube-pages kube-timed ## Install, chan
 PAGES := release::readme release::runbooks release::declaring release::prometheus
 
 # What must not take long, or must be so many a second: two processors with another cluster beside it would be what is measured.
-TIMED := release::planned release::electing::a_service release::steady::while
+TIMED := release::planned release::electing::a_service release::steady::while release::swift
 
 kube-chart:
 	$(call IN_KUBERNETES,3) release:: $(addprefix --skip ,$(PAGES) $(TIMED))

@@ -1,7 +1,7 @@
 //! Mechanisms of the API server that Quorate's custom resources stand on, and the resources themselves. They need no node:
 //! `make kube-api`.
 
-mod alone;
+pub mod alone;
 mod chart;
 mod crds;
 pub mod elected;
@@ -10,6 +10,7 @@ mod evidence;
 mod fixture;
 mod founding;
 mod hostile;
+mod labelling;
 pub mod look;
 mod marks;
 pub mod operated;

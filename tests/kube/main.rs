@@ -10,6 +10,7 @@
 
 mod abreast;
 mod api;
+mod applying;
 mod clients;
 mod command;
 mod direct;

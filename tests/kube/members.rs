@@ -201,6 +201,28 @@ spec:
         direct::get(&path).await.unwrap()
     }
 
+    /// Waits until so many members have applied the same, and compares what they hold. Nobody has ever found another digest, or a gap
+    /// in a watch.
+    pub async fn hold_the_same(&self, members: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut states = Vec::new();
+            for member in 0..members {
+                let metrics = self.metrics(member).await;
+                for never in ["quorate_digest_mismatches_total", "quorate_watch_gaps_total"] {
+                    assert_eq!(metric(&metrics, never), "0", "{never} of {}", name(member));
+                }
+                states.push(["quorate_applied_index", "quorate_state_digest"].map(|of| metric(&metrics, of)));
+            }
+            if states.iter().all(|state| *state == states[0]) {
+                println!("{members} members have applied up to {} and hold the same: {}", states[0][0], states[0][1]);
+                return;
+            }
+            assert!(Instant::now() < deadline, "applied index and digest of each member differ: {states:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// The folder on its node that is a member's volume.
     pub async fn volume(&self, member: usize) -> String {
         let claim = self.namespace.get(&format!("pvc/data-{}", name(member))).await.unwrap();

@@ -38,6 +38,8 @@ pub enum Fault {
     Hangs,
     /// It does what requests ask for, and does not answer, if the method is that.
     Unanswered(Method),
+    /// The same, whatever is asked for; and watches that are open tell nothing any more.
+    Mute,
     /// Answers take this long, or until it is over, if the method is that, or whatever it is.
     Slow(Duration, Option<Method>),
     /// Requests are answered with this status, if their method is that, or whatever it is.
@@ -97,6 +99,7 @@ impl Fault {
             ),
             Self::None
             | Self::Unanswered(_)
+            | Self::Mute
             | Self::Slow(..)
             | Self::Answers(..)
             | Self::StatusesAnswer(..)
@@ -270,6 +273,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             drop(pass(&shared, request).await);
             return std::future::pending().await;
         }
+        Fault::Mute => {
+            drop(pass(&shared, request).await);
+            return std::future::pending().await;
+        }
         Fault::None
         | Fault::Away
         | Fault::Stalls
@@ -314,17 +321,25 @@ async fn pass(shared: &Arc<Shared>, request: Request) -> Response {
         }
     }
     let body = axum::body::to_bytes(body, 8 << 20).await.unwrap();
-    let answer = shared.http.request(head.method, url).headers(headers).body(body).send().await.unwrap();
+    let Ok(answer) = shared.http.request(head.method, url).headers(headers).body(body).send().await else {
+        return StatusCode::BAD_GATEWAY.into_response();
+    };
     let mut response = Response::builder().status(answer.status());
     if let Some(kind) = answer.headers().get("content-type") {
         response = response.header("content-type", kind);
     }
     let shared = Arc::clone(shared);
-    let stream = answer.bytes_stream().map(move |chunk| {
-        chunk.map(|bytes| match shared.fault() {
-            Fault::Garbles(from, to) => String::from_utf8_lossy(&bytes).replace(from, to).into_bytes().into(),
-            _ => bytes,
-        })
+    let stream = answer.bytes_stream().then(move |chunk| {
+        let shared = Arc::clone(&shared);
+        async move {
+            match (shared.fault(), chunk) {
+                (Fault::Mute, _) => std::future::pending().await,
+                (Fault::Garbles(from, to), Ok(bytes)) => {
+                    Ok(String::from_utf8_lossy(&bytes).replace(from, to).into_bytes().into())
+                }
+                (_, chunk) => chunk,
+            }
+        }
     });
     response.body(Body::from_stream(stream)).unwrap()
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::clients::Clients;
-use crate::members::{Agreement, Members, PATIENCE, SIZE, metric, name};
+use crate::members::{Agreement, Members, PATIENCE, SIZE};
 use crate::nodes::Nodes;
 
 /// Writes that must be acknowledged before and after a fault. Those after one are those before the next.
-pub const WRITES: usize = 100;
+const WRITES: usize = 100;
 
 /// The longest that an election may be without a leader while Kubernetes does what somebody has asked it for.
 pub const GAP: Duration = Duration::from_secs(1);
@@ -44,8 +44,24 @@ impl Trial {
     /// Lets something go wrong, given what the members agree on, and waits until it is over and all is whole again. The
     /// longest that any election was without a leader meanwhile.
     pub async fn survives(&self, fault: &str, inject: impl AsyncFnOnce(&Agreement)) -> Duration {
+        self.survives_until(fault, inject, async || self.members.whole().await).await
+    }
+
+    /// The same while the API server is away, and nobody can be asked whether pods are ready.
+    pub async fn survives_alone(&self, fault: &str, inject: impl AsyncFnOnce(&Agreement)) {
+        let all: Vec<_> = (0..SIZE).collect();
+        self.survives_until(&format!("no API server, and {fault}"), inject, async || self.members.agree(&all).await)
+            .await;
+    }
+
+    async fn survives_until(
+        &self,
+        fault: &str,
+        inject: impl AsyncFnOnce(&Agreement),
+        whole: impl AsyncFn() -> Agreement,
+    ) -> Duration {
         self.acknowledged_between().await;
-        let before = self.members.whole().await;
+        let before = whole().await;
         let (acknowledged, attempts, began) =
             (self.clients.workload.acknowledged(), self.clients.workload.attempts(), Instant::now());
         let reigns = self.reigns();
@@ -54,7 +70,7 @@ impl Trial {
         newest.extend(self.clients.workload.newest_acknowledged());
         let (injected, tried, done) =
             (began.elapsed(), self.clients.workload.attempts(), self.clients.workload.acknowledged());
-        let after = self.members.whole().await;
+        let after = whole().await;
         let whole = began.elapsed();
         self.is_over();
         self.acknowledged_between().await;
@@ -102,12 +118,12 @@ impl Trial {
     }
 
     /// A fault is over.
-    pub fn is_over(&self) {
+    fn is_over(&self) {
         self.over.store(self.clients.workload.acknowledged(), Ordering::Relaxed);
     }
 
     /// Waits until enough writes are acknowledged after the last fault and before the next.
-    pub async fn acknowledged_between(&self) {
+    async fn acknowledged_between(&self) {
         self.acknowledged_in_all(self.over.load(Ordering::Relaxed) + WRITES).await;
     }
 
@@ -148,28 +164,6 @@ impl Trial {
     pub async fn judge(self) {
         let Self { clients, nodes: _nodes, members, over: _ } = self;
         clients.judge().await;
-        members_agree(&members).await;
-    }
-}
-
-/// Waits until all members have applied the same, and compares what they hold. Nobody has ever found another digest, or a gap in a
-/// watch.
-async fn members_agree(members: &Members) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let mut states = Vec::new();
-        for member in 0..SIZE {
-            let metrics = members.metrics(member).await;
-            for never in ["quorate_digest_mismatches_total", "quorate_watch_gaps_total"] {
-                assert_eq!(metric(&metrics, never), "0", "{never} of {}", name(member));
-            }
-            states.push(["quorate_applied_index", "quorate_state_digest"].map(|of| metric(&metrics, of)));
-        }
-        if states.iter().all(|state| *state == states[0]) {
-            println!("all members have applied up to {} and hold the same: {}", states[0][0], states[0][1]);
-            return;
-        }
-        assert!(Instant::now() < deadline, "applied index and digest of each member differ: {states:?}");
-        sleep(Duration::from_millis(100)).await;
+        members.hold_the_same(SIZE).await;
     }
 }

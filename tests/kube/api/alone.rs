@@ -112,9 +112,8 @@ async fn who_applies_them_needs_three_verbs_for_their_names_only() {
     kubectl(&["delete", "clusterrole,clusterrolebinding", name]).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_a_crd_of_an_older_release_configs_are_served_and_their_statuses_follow_once_it_is_replaced() {
-    let weather = Weather::fine_alone().await;
+/// As an earlier release would have brought them, whose statuses did not say how many members have a version.
+pub async fn make_configs_older() {
     let name = "replicatedconfigs.quorate.io";
     let mut older = kubectl::get(&["crd", name]).await.unwrap();
     let status = &mut older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
@@ -124,7 +123,12 @@ async fn with_a_crd_of_an_older_release_configs_are_served_and_their_statuses_fo
     });
     let force = ["apply", "--server-side", "--force-conflicts", "--filename=-", "--field-manager=quorate-crds"];
     kubectl_with_input(&force, &older.to_string()).await.unwrap();
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_crd_of_an_older_release_configs_are_served_and_their_statuses_follow_once_it_is_replaced() {
+    let weather = Weather::fine_alone().await;
+    make_configs_older().await;
     let counted = weather.errors("other").await;
     let cluster = &weather.cluster;
     cluster.apply_text("web", "one").await;

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::Method;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::elected::{Granted, LABEL, LONG, Sight, figures, nothing_changes, pods};
 use super::operated::Operated;
@@ -17,7 +18,7 @@ use crate::release::helm::CHART;
 use crate::support::effort::Effort;
 use crate::support::trio::{SIZE, wait_for};
 
-const LABELLED: &str = "leaderLabel: {podSelector: {matchLabels: {app: web}}}";
+pub const LABELLED: &str = "leaderLabel: {podSelector: {matchLabels: {app: web}}}";
 
 /// Transitions of which the times are taken, at short and at full effort.
 const TRANSITIONS: [usize; 2] = [15, 40];
@@ -128,7 +129,7 @@ async fn a_status_says_who_leads_and_why_the_last_one_stopped_and_costs_nothing_
 
     // Whatever else the applications do.
     let writes = async || writes(&cluster).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     for number in 0..200 {
         let url = format!("{}/v1/kv/key-{number}", cluster.trio.url(number % SIZE));
         assert!(cluster.trio.http.put(url).body("1").send().await.unwrap().status().is_success());
@@ -178,7 +179,7 @@ async fn another_raft_leader_finds_the_labels_that_are_not_right_and_one_that_wa
     let sight = Sight::of(&cluster.resources.namespace.name).await;
     cluster.trio.thaw(old);
     cluster.wait_for("qc/quorate", "Degraded", "False").await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(2)).await;
     sight.assert_never_two();
     assert_eq!(cluster.labelled().await, ["web-1"]);
 
@@ -235,6 +236,31 @@ async fn where_the_chart_gives_no_right_the_status_says_which_value_does() {
     cluster.wait_until_labelled(&["web-0"]).await;
     cluster.wait_until("lease/lease", "there", |lease| lease["spec"]["holderIdentity"] == "web-0").await;
     kubectl(&["delete", "clusterrole,clusterrolebinding", &format!("quorate:{name}:quorate")]).await.unwrap();
+}
+
+/// When a leader leaves after its grant, in milliseconds: before the former one's label is gone, and while its own is being set.
+const LEAVES_AFTER: [u64; 7] = [0, 150, 350, 450, 550, 700, 900];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_leaves_before_it_has_its_label_is_never_labelled_beside_the_next_one() {
+    let proxy = Proxy::start().await;
+    let mut cluster = Operated::prepared().await.with_kubeconfig(proxy.kubeconfig());
+    cluster.start_all().await;
+    cluster.make_pods("web", &["web-0", "web-1", "web-2"]).await;
+    cluster.apply("LeaderElection", "main", LABELLED).await.unwrap();
+    cluster.wait_for("le/main", "Ready", "True").await;
+    let mut leader = cluster.campaign(0, "main", "web-0", LONG).await;
+    cluster.wait_until_labelled(&["web-0"]).await;
+    let sight = Sight::of(&cluster.resources.namespace.name).await;
+    proxy.set(Fault::Slow(Duration::from_millis(400), Some(Method::PATCH)));
+    for (round, leaves_after) in LEAVES_AFTER.into_iter().enumerate() {
+        let [brief, next] = [2 * round + 1, 2 * round + 2].map(|pod| format!("web-{}", pod % 3));
+        let (second, ()) = tokio::join!(cluster.campaign(1, "main", &brief, LONG), cluster.end(0, &leader));
+        sleep(Duration::from_millis(leaves_after)).await;
+        (leader, _) = tokio::join!(cluster.campaign(2, "main", &next, LONG), cluster.end(1, &second));
+        cluster.wait_until_labelled(&[&next]).await;
+    }
+    sight.assert_never_two();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,7 +380,7 @@ impl KeptAlive {
             loop {
                 // One that fails is followed by the next.
                 drop(http.post(&url).send().await);
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                sleep(Duration::from_millis(200)).await;
             }
         }))
     }

@@ -193,6 +193,29 @@ async fn a_status_that_the_api_server_fails_to_take_is_written_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_turned_by_a_write_that_is_never_answered_is_told_once_all_the_same() {
+    let weather = Weather::fine().await;
+    let declare = async |text: &str| {
+        let spec = format!("schema: {{type: integer}}, data: {{text: '{text}'}}");
+        weather.cluster.apply("ReplicatedConfig", "before", &spec).await.unwrap();
+    };
+    let told = async |reason: &str| {
+        let events = weather.cluster.look.at("events").await;
+        let is_it = |event: &&Value| event["involvedObject"]["name"] == "before" && event["reason"] == reason;
+        events["items"].as_array().expect("Events can be read").iter().filter(is_it).count()
+    };
+    weather.proxy.turn(Fault::Unanswered(Method::PATCH));
+    declare("none").await;
+    weather.cluster.wait_for("rcfg/before", "Accepted", "False").await;
+    wait_for("it is not told", async || (told("Invalid").await > 0).then_some(())).await;
+    weather.data_plane_is_untouched().await;
+    weather.proxy.set(Fault::None);
+    declare("7").await;
+    wait_for("it is not told to be well", async || (told("Valid").await > 0).then_some(())).await;
+    assert_eq!((told("Invalid").await, told("Valid").await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_kinds_the_members_serve_and_say_so_until_the_kinds_are_there() {
     let proxy = Proxy::start().await;
     proxy.set(Fault::Missing("/apis/quorate.io"));

@@ -1,4 +1,4 @@
-//! A long time without the API server: `QUORATE_OUTAGE=600` makes it ten minutes, as `make kube-outage` does.
+//! A long time without the API server, in a cluster of its own: `make kube-outage`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::nodes::Nodes;
 use crate::release::helm::Release;
 use crate::release::marked::Reign;
 use crate::support::effort::Effort;
-use crate::trial::{Trial, WRITES};
+use crate::trial::Trial;
 
 /// Once in so long, while it lasts, members are killed and cut off.
 const TURMOIL: Duration = Duration::from_secs(60);
@@ -27,10 +27,8 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// How long the API server is away at least.
 fn least() -> Duration {
-    match std::env::var("QUORATE_OUTAGE") {
-        Ok(seconds) => Duration::from_secs(seconds.parse().expect("QUORATE_OUTAGE is a number of seconds")),
-        Err(_) => Effort::from_environment().pick(Duration::from_secs(20), Duration::from_secs(120)),
-    }
+    let seconds = std::env::var("QUORATE_OUTAGE").expect("`make kube-outage` says for how long");
+    Duration::from_secs(seconds.parse().expect("QUORATE_OUTAGE is a number of seconds"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,15 +85,15 @@ async fn turmoil(trial: &Trial, places: &[Place]) {
     let leader = trial.members.agree(&ALL).await.leader;
     for member in Effort::from_environment().pick(vec![leader], ALL.to_vec()) {
         let fault = format!("{} killed", name(member));
-        comes_through(trial, &fault, async |_| kill(trial, places, &[member])).await;
+        trial.survives_alone(&fault, async |_| kill(trial, places, &[member])).await;
     }
-    comes_through(trial, "all members killed at once", async |_| kill(trial, places, &ALL)).await;
+    trial.survives_alone("all members killed at once", async |_| kill(trial, places, &ALL)).await;
     let part = async |before: &Agreement| {
         let partition = pod_partition(&trial.nodes, places, before.leader);
         succeeded(trial, before.leader).await;
         assert!(partition.dropped() > 0, "nothing was kept from arriving");
     };
-    comes_through(trial, "the Raft leader parted", part).await;
+    trial.survives_alone("the Raft leader parted", part).await;
 }
 
 /// Kills the processes of members. The kubelet starts a container again without asking anybody.
@@ -104,27 +102,6 @@ fn kill(trial: &Trial, places: &[Place], members: &[usize]) {
         // It says when there is nobody to kill.
         trial.nodes.in_node(places[*member].node, &["pkill", "-KILL", "-x", "quorate"]);
     }
-}
-
-/// The same as [`Trial::survives`], where nobody can be asked whether pods are ready.
-async fn comes_through(trial: &Trial, fault: &str, inject: impl AsyncFnOnce(&Agreement)) {
-    trial.acknowledged_between().await;
-    let (before, began) = (trial.members.agree(&ALL).await, Instant::now());
-    inject(&before).await;
-    trial.acknowledged_more(1).await;
-    let served = began.elapsed();
-    let after = trial.members.agree(&ALL).await;
-    let whole = began.elapsed();
-    trial.is_over();
-    trial.acknowledged_between().await;
-    println!(
-        "no API server, and {fault}: {WRITES} writes acknowledged before; the next after {served:.1?}; all members agree after \
-         {whole:.1?}; {WRITES} acknowledged since; Raft leader {} -> {}",
-        name(before.leader),
-        name(after.leader)
-    );
-    assert_eq!(after.cluster, before.cluster, "it is another cluster");
-    assert!(after.revision >= before.revision, "from revision {} back to {}", before.revision, after.revision);
 }
 
 /// Declares a config and the elections that candidates campaign for, and waits until they are served.

@@ -197,9 +197,6 @@ impl Upgrades<'_> {
         self.in_place("preferredLeader", json!(other), async || release.status().await["raftLeader"] == *other).await;
         let has_learner = async || release.status().await["members"].as_array().is_some_and(|it| it.len() > SIZE);
         self.in_place("learners", json!(1), has_learner).await;
-        // Helm sees the StatefulSet as it was, and then as it is scaled down, and gives up: so it does not wait here.
-        release.upgrade(&[]).await.unwrap();
-        release.namespace.wait("statefulset/quorate", "jsonpath={.status.replicas}=3", 60).await;
 
         make_a_crd_older().await;
         self.upgrade(&[("crds", &json!({ "upgrade": false }))]).await;

@@ -20,6 +20,9 @@ use crate::trial::Trial;
 /// How long nobody has been heard by a majority when that is told.
 const UNHEARD: Duration = Duration::from_secs(10);
 
+/// How much longer each next member waits before it tells it.
+const TURN: Duration = Duration::from_secs(5);
+
 /// Changes a config again and again, so that whoever leads has a status to write. Never ends.
 async fn change(namespace: &Namespace) {
     let mut pace = interval(Duration::from_millis(300));
@@ -97,8 +100,28 @@ async fn a_raft_leader_that_is_cut_off_from_its_peers_alone_writes_nothing_once_
     };
     trial.survives("the Raft leader parted from its peers alone", cut_off).await;
 
+    a_follower_alone_says_nothing(&trial, &release).await;
     a_lost_quorum_is_told(&trial, &release).await;
     trial.judge().await;
+}
+
+/// Parts a follower from its peers alone, for as long as it would wait before it said that nobody has a quorum.
+async fn a_follower_alone_says_nothing(trial: &Trial, release: &Release) {
+    let turns = turns(release).await;
+    let cut_off = async |before: &Agreement| {
+        let (turn, follower) =
+            (0_u32..).zip(turns).find(|(_, member)| *member != before.leader).expect("there are two");
+        let known = writes(&trial.nodes, &release.namespace.name).len();
+        let places = trial.members.places().await;
+        let from: Vec<_> = others(follower).into_iter().map(|other| places[other].ip.clone()).collect();
+        let partition = trial.nodes.partition_pod(places[follower].node, &places[follower].ip, &from);
+        sleep(UNHEARD + TURN * (turn + 1)).await;
+        partition.assert_reaches_api();
+        assert!(partition.dropped() > 0, "nothing was kept from arriving");
+        let writes = writes(&trial.nodes, &release.namespace.name).split_off(known);
+        assert!(writes.iter().all(|write| write.manager != "quorate-leaderless"), "it has spoken:{}", order(&writes));
+    };
+    trial.survives("a follower parted from its peers alone", cut_off).await;
 }
 
 /// Parts everybody from everybody, and sees that one of them tells it, whose turn it is.
@@ -107,6 +130,7 @@ async fn a_lost_quorum_is_told(trial: &Trial, release: &Release) {
     // Who tells it, when those before it do not even reach the API server.
     for teller in 0..Effort::from_environment().pick(1, 2) {
         let (told, mut lost) = (writes(&trial.nodes, &release.namespace.name).len(), None);
+        let returns = events(release, "QuorumAnswers").await;
         let parted = async |_: &Agreement| {
             lost = Some(Timestamp::now());
             everybody_alone(trial, release, &turns[..teller]).await;
@@ -117,6 +141,7 @@ async fn a_lost_quorum_is_told(trial: &Trial, release: &Release) {
         let told = writes(&trial.nodes, &release.namespace.name).split_off(told);
         assert_told_by_one(&told, lost.expect("they were parted"), &name(turns[teller]));
         assert_eq!(events(release, "NoQuorum").await, teller + 1, "each loss is one Event");
+        wait_until("its return is an Event", async || events(release, "QuorumAnswers").await == returns + 1).await;
     }
 }
 

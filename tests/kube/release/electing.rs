@@ -189,7 +189,7 @@ import select, socket, sys, time
 
 while not select.select([sys.stdin], [], [], 0.01)[0]:
     try:
-        with socket.create_connection((sys.argv[1], 80), timeout=0.05) as connection:
+        with socket.create_connection((sys.argv[1], 80), timeout=0.02) as connection:
             connection.settimeout(1)
             if name := connection.recv(100).decode().strip():
                 print(int(time.time() * 1000), name, flush=True)
@@ -281,8 +281,18 @@ spec: {selector: {plain: yes-it-is}, ports: [{port: 80}]}
 ";
 
 impl Release {
+    /// Declares an election whose leader has a label, and makes pods that may lead it.
+    pub async fn declare_waiting(&self) {
+        let listed = format!("--set=leaderLabel.namespaces={{{}}}", self.namespace.name);
+        self.upgrade(&["--wait", "--timeout=3m", &listed]).await.unwrap();
+        self.namespace.apply(WAITING).await.unwrap();
+        self.namespace.wait("statefulset/waiting", "jsonpath={.status.readyReplicas}=3", 60).await;
+        self.namespace.apply(ELECTION).await.unwrap();
+        self.namespace.wait("leaderelection/waiting", "condition=Ready", 60).await;
+    }
+
     /// Campaigns for a pod; its session, and since when it leads.
-    async fn campaign(&self, pod: &str) -> (String, u64) {
+    pub async fn campaign(&self, pod: &str) -> (String, u64) {
         let (http, url) = (reqwest::Client::new(), self.members().urls().remove(0));
         let post = async |path: String, body: Value| -> Value {
             let answer = http.post(format!("{url}{path}")).json(&body).send().await.unwrap();
@@ -329,12 +339,7 @@ async fn a_service_reaches_the_leader_soon_after_the_grant() {
     let nodes = Nodes::alone().await;
     let release = Release::running().await;
     let name = &release.namespace.name;
-    let listed = format!("--set=leaderLabel.namespaces={{{name}}}");
-    release.upgrade(&["--wait", "--timeout=3m", &listed]).await.unwrap();
-    release.namespace.apply(WAITING).await.unwrap();
-    release.namespace.wait("statefulset/waiting", "jsonpath={.status.readyReplicas}=3", 60).await;
-    release.namespace.apply(ELECTION).await.unwrap();
-    release.namespace.wait("leaderelection/waiting", "condition=Ready", 60).await;
+    release.declare_waiting().await;
     let (reached, plain) = (follow(name, "waiting-leader").await, follow(name, "plain").await);
     let (pods, sight) = (pods(name).await, Sight::of(name).await);
     let service = format!("waiting-leader.{name}.svc.cluster.local");

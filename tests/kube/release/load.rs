@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::helm::Release;
 use crate::clients::Clients;
-use crate::members::name;
+use crate::members::{Members, name};
 
 /// The most members that there are at a time.
 pub const MOST: usize = 5;
@@ -18,7 +18,10 @@ impl Release {
 }
 
 /// Writers, readers and candidates at all members, and a watch on one that is there from the beginning to the end.
-pub struct Load(Clients);
+pub struct Load {
+    clients: Clients,
+    members: Members,
+}
 
 impl Load {
     pub fn on(release: &Release) -> Self {
@@ -27,14 +30,15 @@ impl Load {
 
     pub fn watched_at(release: &Release, member: usize) -> Self {
         let urls = release.urls();
-        Self(Clients::start(&release.namespace.name, &urls, vec![urls[member].clone()]))
+        let clients = Clients::start(&release.namespace.name, &urls, vec![urls[member].clone()]);
+        Self { clients, members: release.members() }
     }
 
     /// Goes on while something lasts, and tells what became of the load meanwhile.
     pub async fn during<T>(&self, what: &str, lasting: impl Future<Output = T>) -> T {
-        let Clients { workload, candidates, .. } = &self.0;
+        let Clients { workload, candidates, .. } = &self.clients;
         let (before, reigns, began) = (workload.acknowledged(), candidates.reigns(), Instant::now());
-        let done = self.0.with_rounds(lasting).await;
+        let done = self.clients.with_rounds(lasting).await;
         let written = workload.acknowledged() - before;
         println!(
             "{what} after {:.1?}: {written} writes acknowledged meanwhile, none for at most {:.2?}; {} reigns began, and no election \
@@ -48,8 +52,11 @@ impl Load {
         done
     }
 
-    /// Ends the work and holds what clients were told against the promises.
+    /// Ends the work and holds what clients were told against the promises, and the members that there are against each other.
     pub async fn judge(self) {
-        self.0.judge().await;
+        self.clients.judge().await;
+        let set = self.members.namespace.get("statefulset/quorate").await.unwrap();
+        let members = set["spec"]["replicas"].as_u64().and_then(|members| usize::try_from(members).ok());
+        self.members.hold_the_same(members.expect("it has a size")).await;
     }
 }

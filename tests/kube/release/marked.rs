@@ -112,22 +112,37 @@ impl Release {
     /// Who bears the label; the holder of the Lease, its token, and how often it has changed; who leads, by the status, with their
     /// tokens, and the newest, how often that has changed, and why the last one stopped.
     async fn shown(&self) -> [String; 9] {
-        let print = async |object: &[&str], path: &str| {
-            let path = format!("--output=jsonpath={path}");
-            // The Lease may not be there yet.
-            self.namespace.kubectl(&[&["get"], object, &[path.as_str()]].concat()).await.unwrap_or_default()
-        };
-        let (lease, election) = (["lease/marked"], ["leaderelection/marked"]);
+        // The Lease may not be there yet.
+        let get = async |object: &str| self.namespace.get(object).await.unwrap_or_default();
+        let (pods, lease, election) = (get("pods").await, get("lease/marked").await, get("le/marked").await);
+        let (keeps, status) = (&lease["spec"], &election["status"]);
+        let is_labelled = |pod: &&Value| !pod["metadata"]["labels"][LABEL].is_null();
+        let labelled = pods["items"].as_array().into_iter().flatten().filter(is_labelled);
+        let leaders = status["leaders"].as_array().into_iter().flatten();
         [
-            print(&["pods", "--selector", LABEL], "{.items[*].metadata.name}").await,
-            print(&lease, "{.spec.holderIdentity}").await,
-            print(&lease, r"{.metadata.annotations.quorate\.io/fencing-token}").await,
-            print(&lease, "{.spec.leaseTransitions}").await,
-            print(&election, "{.status.leaders[*].pod}").await,
-            print(&election, "{.status.leaders[*].fencingToken}").await,
-            print(&election, "{.status.fencingToken}").await,
-            print(&election, "{.status.transitions}").await,
-            print(&election, "{.status.lastTransition.cause}").await,
+            all(labelled, |pod| text(&pod["metadata"]["name"])),
+            text(&keeps["holderIdentity"]),
+            text(&lease["metadata"]["annotations"]["quorate.io/fencing-token"]),
+            text(&keeps["leaseTransitions"]),
+            all(leaders.clone(), |leader| text(&leader["pod"])),
+            all(leaders, |leader| text(&leader["fencingToken"])),
+            text(&status["fencingToken"]),
+            text(&status["transitions"]),
+            text(&status["lastTransition"]["cause"]),
         ]
+    }
+}
+
+/// What is said of each, where something is.
+fn all<'a>(objects: impl Iterator<Item = &'a Value>, say: impl Fn(&Value) -> String) -> String {
+    objects.map(say).filter(|said| !said.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// A text or a number as a text; nothing for what is not there.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }

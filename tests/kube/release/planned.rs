@@ -40,6 +40,10 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
     orderly(&trial, "a rolling restart", SIZE, async |_| restarted(&trial, &release).await).await;
 
     lead(&trial, 0).await;
+    orderly(&trial, "all nodes drained, one right after the other", SIZE, async |_| drained_in_a_row(&trial).await)
+        .await;
+
+    lead(&trial, 0).await;
     let held_up = async |_: &Agreement| held_up(&trial, &release).await;
     trial.survives("a rolling restart whose first pod cannot catch up for a while", held_up).await;
 
@@ -54,7 +58,7 @@ async fn a_restart_and_drains_take_one_pod_at_a_time_and_scaling_by_hand_is_made
     leading::preferred(&trial).await;
     leading::passed_over(&trial, times).await;
     leading::passed_over_while_it_ends(&trial).await;
-    trial.survives("paused, and five voters declared", async |_| paused(&trial, &release).await).await;
+    trial.survives("paused, five voters declared, a volume lost", async |_| paused(&trial, &release).await).await;
 
     let by_hand = release.namespace.kubectl(&["scale", "statefulset/quorate", "--replicas=1"]).await;
     assert_refused(by_hand, "Change spec.voters or spec.learners of QuorateCluster quorate instead");
@@ -90,15 +94,34 @@ async fn orderly(trial: &Trial, what: &str, replaced: usize, act: impl AsyncFnOn
     assert!(lost.is_empty(), "{what}: leadership was lost, not handed over: {lost:#?}");
 }
 
-/// Restarts all, one after the other, and sees that each has caught up before the next one is taken away.
+/// Restarts all, one after the other.
 async fn restarted(trial: &Trial, release: &Release) {
-    let (namespace, turns) = (&release.namespace, Mutex::default());
+    let namespace = &release.namespace;
     let restart = async {
         namespace.kubectl(&["rollout", "restart", "statefulset/quorate"]).await.unwrap();
         namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=3m"]).await.unwrap();
     };
+    in_turn(trial, restart).await;
+}
+
+/// Drains every node as soon as the one before it takes pods again.
+async fn drained_in_a_row(trial: &Trial) {
+    let drains = async {
+        for place in trial.members.places().await {
+            let cordoned = trial.nodes.cordon(place.node);
+            let node = format!("node{}", place.node);
+            kubectl::kubectl(&["drain", "--timeout=2m", &node]).await.unwrap();
+            drop(cordoned);
+        }
+    };
+    in_turn(trial, drains).await;
+}
+
+/// Lets something replace all pods, one after the other, and sees that each has caught up before the next one is taken away.
+async fn in_turn(trial: &Trial, replace: impl Future<Output = ()>) {
+    let turns = Mutex::default();
     tokio::select! {
-        () = restart => {}
+        () = replace => {}
         () = turns::follow(&trial.members, &turns) => unreachable!("it never ends"),
     }
     let turns = turns.into_inner().unwrap();
@@ -137,20 +160,21 @@ pub async fn patch(trial: &Trial, spec: &str) {
     trial.members.namespace.kubectl(&["patch", "qc/quorate", "--type=merge", "--patch", &patch]).await.unwrap();
 }
 
-/// Five voters and another leader are declared, and nothing comes of it while the cluster is paused.
+/// Five voters and another leader are declared, and a volume is lost, and nothing comes of it while the cluster is paused.
 async fn paused(trial: &Trial, release: &Release) {
     let is_progressing = |status: &Value, reason: &str, text: &str| {
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let mut progressing = conditions.filter(|condition| condition["type"] == "Progressing");
         progressing.any(|it| it["reason"] == reason && it["message"].as_str().is_some_and(|it| it.starts_with(text)))
     };
+    let leader = trial.members.whole().await.leader;
     let look = async || {
         let set = release.namespace.get("statefulset/quorate").await.unwrap();
-        let seen = trial.members.seen_by(0).await.expect("it answers");
+        let seen = trial.members.seen_by(leader).await.expect("it answers");
         let members: Vec<_> = seen.members.into_iter().map(|it| (it.member_id, it.name, it.role)).collect();
         (set["spec"]["replicas"].clone(), set["metadata"]["generation"].clone(), members)
     };
-    let (before, leader) = (look().await, trial.members.whole().await.leader);
+    let before = look().await;
     let another = name((leader + 1) % SIZE);
     patch(trial, &format!(r#"{{"paused": true, "voters": 5, "preferredLeader": "{another}"}}"#)).await;
     release.status_when("paused", |status| is_progressing(status, "Paused", "3 of 5 voters")).await;
@@ -160,6 +184,10 @@ async fn paused(trial: &Trial, release: &Release) {
         assert_eq!(look().await, before);
         assert_eq!(trial.members.whole().await.leader, leader);
     }
+    release.wipe(&another).await;
+    release.says(&another, "the QuorateCluster is paused, so nobody is let in").await;
+    trial.acknowledged_more(50).await;
+    assert_eq!(look().await, before);
     patch(trial, r#"{"paused": false, "voters": 3, "preferredLeader": null}"#).await;
     release.status_when("not paused", |status| is_progressing(status, "AsDeclared", "3 of 3 voters")).await;
 }

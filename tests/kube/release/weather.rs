@@ -8,8 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::deposed::wait_until;
 use super::helm::Release;
+use crate::api::alone::make_configs_older;
 use crate::faults::outage::{assert_served, declare_everything, declare_text, document, everything_converges};
+use crate::kubectl::kubectl;
 use crate::members::{Agreement, PATIENCE, SIZE, name, sum};
 use crate::nodes::Nodes;
 use crate::proxy::{Fault, Proxy, Told};
@@ -42,6 +45,8 @@ async fn whatever_is_wrong_with_the_api_server_is_told_and_made_up_for_and_costs
         weather.weathers(fault, &format!("meanwhile-{number}")).await;
     }
     weather.weathers_what_cannot_be_read().await;
+    weather.weathers_a_kind_that_is_deleted().await;
+    weather.weathers_a_kind_of_an_older_release().await;
     everything_converges(&weather.trial, &weather.release).await;
     weather.trial.judge().await;
 }
@@ -51,6 +56,14 @@ struct Weather {
     proxy: Proxy,
     release: Release,
     trial: Trial,
+}
+
+/// How it was before something went wrong, and how that is told.
+struct Calm {
+    told: Told,
+    /// Requests of each member that have failed so.
+    counted: Vec<f64>,
+    until: Timestamp,
 }
 
 impl Weather {
@@ -69,25 +82,19 @@ impl Weather {
     /// The fault is told by the Raft leader's metrics and log, touches no application, and is told by the cluster's condition when it
     /// is over; and a config that was declared meanwhile is there then, with its conditions.
     async fn weathers(&self, fault: &Fault, config: &str) {
-        let told = fault.told();
         let lasting = async |_: &Agreement| {
-            let (counted, began) = (self.errors(&told).await, Timestamp::now());
+            let calm = self.calm(fault.told()).await;
             // What is open breaks only where that is what is wrong: after each break members wait longer before they ask again.
             let begin = if *fault == Fault::Away { Proxy::set } else { Proxy::turn };
             begin(&self.proxy, fault.clone());
             declare_text(&self.release, config, "new").await;
-            let failure = format!("{fault:?} is not told as {told:?}");
-            self.wait_until_leader(&failure, async |leader| {
-                self.logs(leader, began, &[told.log, told.why]).await
-                    && self.errors(&told).await[leader] > counted[leader]
-            })
-            .await;
-            let seen = Timestamp::now();
+            let seen = self.is_told(&calm).await;
             self.applications_work().await;
             self.proxy.turn(Fault::None);
             self.is_ready(config).await;
-            let is_told = |status: &Value| is_over(status, |message| tells(message, told.why, began, seen));
-            self.release.status_when(&format!("well again, after {:?}", told.why), is_told).await;
+            let why = calm.told.why;
+            let is_told = |status: &Value| is_over(status, |message| tells(message, why, calm.until, seen));
+            self.release.status_when(&format!("well again, after {why:?}"), is_told).await;
         };
         self.survives(&format!("{fault:?}"), lasting).await;
     }
@@ -129,6 +136,41 @@ impl Weather {
         self.survives("a config that cannot be read", lasting).await;
     }
 
+    /// A kind that is deleted takes what is declared of it with it, and is missed aloud until it is there again.
+    async fn weathers_a_kind_that_is_deleted(&self) {
+        let lasting = async |_: &Agreement| {
+            let calm = self.calm(Fault::Missing("leaderelections").told()).await;
+            kubectl(&["delete", "crd", "leaderelections.quorate.io"]).await.unwrap();
+            self.is_told(&calm).await;
+            self.is_degraded("ResourcesNotSeen", calm.told.why).await;
+            self.applications_work().await;
+            apply_crds().await;
+            let is_served = async || self.release.namespace.kubectl(&["get", "leaderelections"]).await.is_ok();
+            wait_until("the kind is served", is_served).await;
+            declare_everything(&self.release).await;
+            self.release.status_when("well", |status| is_over(status, |_| true)).await;
+        };
+        self.survives("a kind that is deleted", lasting).await;
+    }
+
+    /// Of a kind that an older release has brought, statuses are not written, and that is told, until this one's is there.
+    async fn weathers_a_kind_of_an_older_release(&self) {
+        let why = "statuses of replicatedconfigs are not written";
+        let lasting = async |_: &Agreement| {
+            let calm = self.calm(Told { reason: "other", log: "replicatedTo", why }).await;
+            make_configs_older().await;
+            declare_text(&self.release, "of-old", "new").await;
+            assert_served(&self.release, "of-old", "new").await;
+            self.is_told(&calm).await;
+            self.is_degraded("StatusesNotWritten", why).await;
+            self.applications_work().await;
+            apply_crds().await;
+            self.is_ready("of-old").await;
+            self.release.status_when("well", |status| is_over(status, |_| true)).await;
+        };
+        self.survives("a kind of an older release", lasting).await;
+    }
+
     async fn survives(&self, what: &str, lasting: impl AsyncFnOnce(&Agreement)) {
         let gap = self.trial.survives(&format!("the API server: {what}"), lasting).await;
         assert!(gap <= GAP, "{what}: an election was without a leader for {gap:?}");
@@ -156,6 +198,32 @@ impl Weather {
             assert!(Instant::now() < deadline, "after {PATIENCE:?}: {failure}");
             sleep(PACE).await;
         }
+    }
+
+    async fn calm(&self, told: Told) -> Calm {
+        Calm { told, counted: self.errors(&told).await, until: Timestamp::now() }
+    }
+
+    /// Waits until whoever leads tells it in its log and by its metrics; when that was seen.
+    async fn is_told(&self, calm: &Calm) -> Timestamp {
+        let Calm { told, counted, until } = calm;
+        self.wait_until_leader(&format!("it is not told as {told:?}"), async |leader| {
+            self.logs(leader, *until, &[told.log, told.why]).await && self.errors(told).await[leader] > counted[leader]
+        })
+        .await;
+        let seen = Timestamp::now();
+        println!("{:?} was told within {:.1?}", told.why, Duration::try_from(seen.duration_since(*until)).unwrap());
+        seen
+    }
+
+    /// Waits until the cluster's condition says so.
+    async fn is_degraded(&self, reason: &str, why: &str) {
+        let says_so = |status: &Value| {
+            let mut conditions = status["conditions"].as_array().into_iter().flatten();
+            let degraded = conditions.find(|it| it["type"] == "Degraded" && it["reason"] == reason);
+            degraded.is_some_and(|degraded| degraded["message"].as_str().unwrap().contains(why))
+        };
+        self.release.status_when(&format!("degraded, {reason}: {why}"), says_so).await;
     }
 
     /// Requests of each member that failed as is told of a fault.
@@ -197,6 +265,12 @@ impl Release {
         self.namespace.kubectl(&["patch", "statefulset/quorate", "--patch", &patch]).await.unwrap();
         self.namespace.kubectl(&["rollout", "status", "statefulset/quorate", "--timeout=3m"]).await.unwrap();
     }
+}
+
+/// Brings the kinds of this release.
+async fn apply_crds() {
+    let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=quorate-crds", "--filename=crds"];
+    kubectl(&apply).await.unwrap();
 }
 
 /// Whether a cluster is not degraded, and its message says so.
