@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process process-and-build kube kube-check kube-build kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-timed kube-up kube-down kube-shell bench figures tools
+.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process process-and-compute compute kube kube-check kube-build kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-timed kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -25,7 +25,7 @@ NAME ?= quorate
 IN_KUBERNETES = cargo test --locked --config 'target."cfg(all())".runner = ["tests/kube/run", "$(1)"]' --test kube -- --nocapture
 
 # Programs that the tests need, each with the Debian package that has it, and the packages of those that are missing.
-FOR_CLUSTERS := containerd=containerd runc=runc iptables=iptables ip=iproute2 conntrack=conntrack openssl=openssl
+FOR_CLUSTERS := containerd=containerd runc=runc iptables=iptables nft=nftables ip=iproute2 conntrack=conntrack openssl=openssl
 PROGRAMS := promtool=prometheus faketime=faketime java=default-jdk-headless $(FOR_CLUSTERS)
 MISSING = $(foreach pair,$(PROGRAMS),$(if $(shell command -v $(firstword $(subst =, ,$(pair)))),,$(lastword $(subst =, ,$(pair))))) \
 	$(if $(wildcard /usr/lib/cni/bridge),,containernetworking-plugins) \
@@ -55,7 +55,7 @@ manifests: ## Write anew what is made from crds/ and charts/quorate: the chart's
 # The planted bugs take many builds: at full effort only.
 PLANTED := $(if $(filter full,$(QUORATE_TEST_EFFORT)),planted)
 
-test: tools lint fast chart sim $(PLANTED) process-and-build kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint fast chart process-and-compute kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
 	$(if $(PLANTED),,@echo "not run: the planted bugs, which take many builds (make planted)")
 
 check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privilege and fit in ten minutes; names the others
@@ -103,9 +103,13 @@ planted: ## Prove the simulator: bring known bugs back, see each caught
 process: $(SCHEMATHESIS) ## Kill real members on loopback, and more
 	cargo test --locked --test process --test dev -- --nocapture
 
-# Members that are killed wait most of the time, for each other: what the next rings need is built meanwhile, with what they leave.
-process-and-build:
-	$(MAKE) --jobs=2 process kube-build
+# Members that are killed wait most of the time, for each other: what computes all the while, or is built for the next rings, has what
+# they leave.
+process-and-compute:
+	$(MAKE) --jobs=2 process compute
+
+compute:
+	nice -n 19 $(MAKE) kube-build image sim $(PLANTED)
 
 bench: build ## Measure commits, loads, fail-overs and growth, also beside etcd; about an hour
 	cargo bench --locked --bench commit
@@ -180,7 +184,7 @@ kube-api: kube-check build ## Run the tests that need only the API server, witho
 	$(call IN_KUBERNETES,0) --test-threads=5 api:: abreast:: $(if $(filter full,$(QUORATE_TEST_EFFORT)),,--skip abreast::clusters)
 
 kube-build: kube-check ## Build the programs of a cluster, once
-	nice -n 19 tests/kube/cluster/build.sh
+	tests/kube/cluster/build.sh
 
 kube-up: PROGRAMS := $(FOR_CLUSTERS)
 kube-up: kube-check tools image ## Start a Kubernetes cluster of three nodes and keep it (NAME=x for another one beside it)

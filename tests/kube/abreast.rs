@@ -217,11 +217,8 @@ fn machine() -> Vec<String> {
     let groups =
         lines(&output(Command::new("find").arg("/sys/fs/cgroup").args(NO_CLUSTERS).args(["-type", "d", "-print"])));
     let links = lines(&output(Command::new("ip").args(["-brief", "link"])));
-    let filter = output(&mut Command::new("iptables-save"));
-    // Chains and rules. Behind a chain stands what it has counted.
-    let is_rule = |line: &&str| line.starts_with('-') || line.starts_with(':') || line.starts_with('*');
-    let rule = |line: &str| line.split_once(" [").map_or(line, |(rule, _)| rule).to_owned();
-    let rules = filter.lines().filter(is_rule).map(rule).collect();
+    // Those of iptables as well; what they have counted is left out.
+    let rules = lines(&output(Command::new("nft").args(["--stateless", "list", "ruleset"])));
     [folders, mounts, groups.into_iter().filter(|group| !is_others(group)).collect(), links, rules].concat()
 }
 

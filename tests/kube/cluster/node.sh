@@ -130,8 +130,8 @@ apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 clientConnection: {kubeconfig: $dir/conf/proxy}
 hostnameOverride: node$node
-mode: iptables
-iptables: {minSyncPeriod: 10ms}
+mode: nftables
+nftables: {minSyncPeriod: 10ms}
 clusterCIDR: $pods.0.0/16
 oomScoreAdj: 0
 conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Instant;
 
 use quorate::api::wire::{Election, Session};
 use serde_json::{Value, json};
 
 use super::helm::Release;
 use super::load::Load;
+use super::marked::Reign;
 use crate::api::elected::Sight;
 use crate::kubectl::shell;
 use crate::nodes::Nodes;
@@ -16,6 +18,12 @@ use crate::support::trio::wait_for;
 
 /// Leaders that are killed, one after the other.
 const KILLED: usize = 4;
+
+/// Leaders that follow each other at once, which are more than there are Events for.
+const CHANGES: usize = 22;
+
+/// Events that an object has at once.
+const AT_ONCE: usize = 20;
 
 /// No election selects it.
 const BYSTANDER: &str = "
@@ -62,6 +70,30 @@ impl Release {
         let node = self.namespace.get(&format!("pod/{pod}")).await.unwrap()["spec"]["nodeName"].take();
         let number = node.as_str().unwrap().strip_prefix("node").unwrap().parse().unwrap();
         nodes.in_node(number, &["pkill", "-KILL", "-f", &format!("candidate {pod}")]);
+    }
+
+    /// Lets one leader follow the other: of the first twenty there are Events, and then of one in half a minute.
+    async fn tells_a_part(&self, mut reign: Reign, began: Instant) {
+        for change in 0..CHANGES {
+            reign = self.succeed(reign, ["waiting-0", "waiting-1"][change % 2]).await;
+            let is_told = async || {
+                (self.namespace.get("le/marked").await.ok()?["status"]["fencingToken"] == reign.token).then_some(())
+            };
+            wait_for("the status does not tell who leads", is_told).await;
+        }
+        let told = async || self.events_of("marked").await.lines().count();
+        wait_for("the Events do not come", async || (told().await >= AT_ONCE).then_some(())).await;
+        let refilled = usize::try_from(began.elapsed().as_secs() / 30).unwrap();
+        let told = told().await;
+        println!("{told} Events of {CHANGES} leaders and those before");
+        assert!(told <= AT_ONCE + refilled && told < CHANGES, "{told} Events, and {refilled} times half a minute");
+    }
+
+    /// What Events say of an election, a line each.
+    async fn events_of(&self, election: &str) -> String {
+        let selector = format!("--field-selector=involvedObject.name={election}");
+        let told = "--output=jsonpath={range .items[*]}{.message}{\"\\n\"}{end}";
+        self.namespace.kubectl(&["get", "events", &selector, told]).await.unwrap()
     }
 
     /// Who leads, once two do, one of them by a grant after `former`, and the status tells it.
@@ -115,19 +147,16 @@ async fn of_three_pods_two_lead_and_a_killed_one_is_followed_as_labels_status_ev
         }
     };
     load.during("leaders of an election with two seats killed", killing).await;
-    load.judge().await;
     let seen = sight.all();
     assert!(seen.iter().all(|seen| seen.labelled.len() <= 2), "{seen:#?}");
 
-    let told = "--output=jsonpath={range .items[*]}{.message}\n{end}";
-    let events = ["get", "events", "--field-selector=involvedObject.name=single,reason=LeaderChanged", told];
-    let events = namespace.kubectl(&events).await.unwrap();
+    let events = release.events_of("single").await;
     println!("{events}");
     assert!(events.contains("session-expired"), "{events}");
 
     // A Lease has one holder, so that is another election, of other pods.
     namespace.kubectl(&["delete", "leaderelection/single", "deployment/single", "--wait"]).await.unwrap();
-    let first = release.declare_marked().await;
+    let (began, first) = (Instant::now(), release.declare_marked().await);
     let record = release.read_by_client_go().await;
     assert_eq!((&record["holderIdentity"], &record["leaderTransitions"]), (&json!(first.pod), &json!(0)), "{record:#}");
     let second = release.succeed(first, "waiting-1").await;
@@ -149,4 +178,7 @@ async fn of_three_pods_two_lead_and_a_killed_one_is_followed_as_labels_status_ev
     wait_for("nobody is told that its pod is not selected", is_told).await;
     assert_eq!(sight.all().last().unwrap().labelled, BTreeSet::new());
     assert!(sight.all().iter().all(|seen| !seen.labelled.contains("bystander")), "{:#?}", sight.all());
+
+    load.during("more leaders than there are Events for", release.tells_a_part(third, began)).await;
+    load.judge().await;
 }

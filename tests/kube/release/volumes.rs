@@ -82,7 +82,10 @@ async fn pods_that_lose_their_volumes_and_one_that_is_there_twice_cost_no_write_
     for pod in ["quorate-0", "quorate-1"] {
         trial.survives(&format!("the volume of {pod} lost"), async |_| volume_lost(&release, pod).await).await;
     }
-    trial.survives("a pod there twice", async |before| there_twice(&trial, &release, before).await).await;
+    for (what, state) in [("at work", 'S'), ("standing still", 'T')] {
+        let fault = format!("a pod there twice, the first {what}");
+        trial.survives(&fault, async |before| there_twice(&trial, &release, before, state).await).await;
+    }
     trial.survives("and on a copy of its volume", async |before| left_behind(&trial, &release, before).await).await;
     trial.judge().await;
 }
@@ -117,24 +120,32 @@ async fn changes(release: &Release, but: &str) -> [f64; 3] {
     changes
 }
 
-/// A process of a member that stands still, and with it what ends its container, as on a node that does not do what it is told.
-struct Frozen<'a> {
+/// A process of a member that nothing ends, since what ends its container stands still, as on a node that does not do what it is told.
+struct Stuck<'a> {
     nodes: &'a Nodes,
     place: Place,
     process: String,
     shim: String,
 }
 
-impl<'a> Frozen<'a> {
-    async fn of(trial: &'a Trial, member: usize) -> Self {
+impl<'a> Stuck<'a> {
+    /// It works on.
+    async fn working(trial: &'a Trial, member: usize) -> Self {
         let (nodes, place) = (&trial.nodes, trial.members.places().await.swap_remove(member));
         let process = nodes.in_node(place.node, &["pgrep", "-x", "quorate"]).trim().to_owned();
-        let stop = r#"shim=$(ps -o ppid= -p "$0"); kill -STOP $shim "$0"; echo $shim"#;
+        let stop = r#"shim=$(ps -o ppid= -p "$0"); kill -STOP $shim; echo $shim"#;
         let shim = nodes.in_node(place.node, &["sh", "-euc", stop, &process]).trim().to_owned();
         Self { nodes, place, process, shim }
     }
 
-    /// `T` as long as it stands still, `Z` when it has ended.
+    /// It stands still as well.
+    async fn frozen(trial: &'a Trial, member: usize) -> Self {
+        let stuck = Self::working(trial, member).await;
+        stuck.run("kill -STOP $process");
+        stuck
+    }
+
+    /// `S` while it works, `T` as long as it stands still, `Z` when it has ended.
     fn state(&self) -> Option<char> {
         self.run("ps -o stat= -p $process").chars().next()
     }
@@ -146,16 +157,19 @@ impl<'a> Frozen<'a> {
     }
 }
 
-/// A member stands still, and its pod is taken away by force, so that another one is there before its process has gone.
-async fn there_twice(trial: &Trial, release: &Release, before: &Agreement) {
+/// A pod is taken away by force, so that another one is there before its process has gone: working, or standing still.
+async fn there_twice(trial: &Trial, release: &Release, before: &Agreement, state: char) {
     let member = (before.leader + 1) % 3;
     let (pod, id) = (name(member), trial.members.id(member).await);
-    let frozen = Frozen::of(trial, member).await;
+    let stuck = match state {
+        'T' => Stuck::frozen(trial, member).await,
+        _ => Stuck::working(trial, member).await,
+    };
     release.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await.unwrap();
     release.says(&pod, "is in use by another process; one directory belongs to one member").await;
-    assert_ne!(trial.members.place(member).await.map(|now| now.uid), Some(frozen.place.uid.clone()));
-    assert_eq!(frozen.state(), Some('T'));
-    frozen.run("kill -KILL $shim; kill -CONT $process");
+    assert_ne!(trial.members.place(member).await.map(|now| now.uid), Some(stuck.place.uid.clone()));
+    assert_eq!(stuck.state(), Some(state));
+    stuck.run("kill -KILL $shim; kill -CONT $process");
     release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
     assert_eq!(trial.members.id(member).await, id, "it is the member that it was");
 }
@@ -165,18 +179,18 @@ async fn left_behind(trial: &Trial, release: &Release, before: &Agreement) {
     let member = (before.leader + 1) % 3;
     let (pod, id) = (name(member), trial.members.id(member).await);
     let path = release.volume_of(&pod).await.path;
-    let frozen = Frozen::of(trial, member).await;
+    let stuck = Stuck::frozen(trial, member).await;
     // Its log goes with its pod, but not for whoever reads it already.
     let log = format!("{path}.log");
-    let logs = format!("/var/log/pods/{}_{pod}_{}/quorate/*.log", release.namespace.name, frozen.place.uid);
-    frozen.run(&format!("setsid tail --pid=$shim -c +1 -f $(ls -t {logs} | head -n 1) >{log} 2>&1 </dev/null &"));
-    frozen.run(&format!(
+    let logs = format!("/var/log/pods/{}_{pod}_{}/quorate/*.log", release.namespace.name, stuck.place.uid);
+    stuck.run(&format!("setsid tail --pid=$shim -c +1 -f $(ls -t {logs} | head -n 1) >{log} 2>&1 </dev/null &"));
+    stuck.run(&format!(
         "rm -rf {path}.first; mkdir {path}.first; mv {path}/* {path}.first/; cp -a {path}.first/* {path}/"
     ));
     release.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0"]).await.unwrap();
     release.namespace.wait(&format!("pod/{pod}"), "condition=Ready", 60).await;
     assert_eq!(trial.members.id(member).await, id, "the next one is the member that it was");
-    assert_eq!(frozen.state(), Some('T'));
+    assert_eq!(stuck.state(), Some('T'));
 
     // It ends by itself; what it says goes by way of what stands still.
     let end = format!(
@@ -185,12 +199,12 @@ async fn left_behind(trial: &Trial, release: &Release, before: &Agreement) {
         kill -CONT $shim; told() {{ grep "another process runs on a newer one" {log}; }}
         for _ in $(seq 300); do told >/dev/null && break; sleep 0.1; done; told; rm {log}"#
     );
-    let url = format!("http://{}:8080/v1/kv/left-behind?timeoutMs=2000", frozen.place.ip);
+    let url = format!("http://{}:8080/v1/kv/left-behind?timeoutMs=2000", stuck.place.ip);
     let put = tokio::spawn(reqwest::Client::new().put(url).timeout(Duration::from_secs(10)).body("1").send());
-    println!("{}", tokio::task::block_in_place(|| frozen.run(&end)));
+    println!("{}", tokio::task::block_in_place(|| stuck.run(&end)));
     let answer = put.await.unwrap().map(|answer| answer.status());
     assert!(answer.as_ref().map_or(true, StatusCode::is_server_error), "{answer:?}");
-    frozen.run(&format!("rm -rf {path}.first"));
+    stuck.run(&format!("rm -rf {path}.first"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,6 +216,7 @@ async fn volumes_that_somebody_has_swapped_or_put_back_are_refused_and_a_conditi
     let load = Load::watched_at(&release, 1);
     load.during("two volumes swapped, and back", swapped_and_healed(&nodes, &release)).await;
     load.during("an older copy of a volume put back, and wiped", put_back_and_wiped(&nodes, &release)).await;
+    load.during("a copy from while it ran put back, and wiped", cut_short_and_wiped(&nodes, &release)).await;
     load.during("another cluster's volume, and wiped", of_another_cluster_and_wiped(&nodes, &release)).await;
     load.judge().await;
 }
@@ -221,6 +236,28 @@ async fn put_back_and_wiped(nodes: &Nodes, release: &Release) {
     assert!(status.contains("refused   quorate-2: this volume of quorate-2"), "{status}");
     namespace.exec("quorate-0", &["quorate", "put", "kv", "kept", "well"]).await.unwrap();
 
+    wiped_and_healed(release, pod).await;
+}
+
+/// A pod gets a copy of its volume that was made since it began, while it ran: only the end of the log tells that it is older than what
+/// the member has told the others.
+async fn cut_short_and_wiped(nodes: &Nodes, release: &Release) {
+    let pod = "quorate-2";
+    let Where { node, path } = release.volume_of(pod).await;
+    // Who uses the volume stands still meanwhile, so that the copy is of one moment.
+    let copy = format!(
+        r#"rm -rf {path}.old; volume=$(basename {path})
+        for process in $(pgrep -x quorate); do
+            grep -q "/$volume " /proc/$process/mountinfo || continue
+            kill -STOP $process; cp -a {path} {path}.old; kill -CONT $process
+        done
+        [ -d {path}.old ]"#
+    );
+    nodes.in_node(node, &["sh", "-euc", &copy]);
+    release.namespace.exec(pod, &["quorate", "put", "kv", "kept", "well"]).await.unwrap();
+    let restore = format!("rm -rf {path}/*; cp -a {path}.old/. {path}/; rm -rf {path}.old");
+    release.with_pods_away(nodes, &[pod], &restore).await;
+    refused(release, pod, "and it has acknowledged one that ends").await;
     wiped_and_healed(release, pod).await;
 }
 
