@@ -28,7 +28,8 @@ build() {
     local name=$1 module=$2 packages=$3
     [ ! -e "$bin/.$name" ] || return 0
     echo "building $name" >&2
-    go build -C "$module" -trimpath -ldflags "$flags" -o "$bin/" "$packages"
+    # What debuggers read is stripped anyway, and takes an eighth of the time.
+    go build -C "$module" -trimpath -gcflags=all=-dwarf=false -ldflags "$flags" -o "$bin/" "$packages"
     # The module's path ends in `server`, and so does what Go makes of it.
     [ "$name" != etcd ] || mv "$bin/server" "$bin/etcd"
     touch "$bin/.$name"

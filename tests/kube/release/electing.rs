@@ -149,12 +149,15 @@ impl Answers {
         Self { asking: command.spawn().unwrap(), told }
     }
 
-    /// When somebody answered, in milliseconds since 1970, and who.
+    /// When there was a connection to somebody who answered, in milliseconds since 1970, and who.
     fn all(&self) -> Vec<(u64, String)> {
         let told = fs::read_to_string(self.told.path()).unwrap();
         // The last line may be on its way.
         let lines = told.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.split_once(' '));
-        lines.map(|(millis, pod)| (millis.parse().unwrap(), pod.to_owned())).collect()
+        let mut all: Vec<_> = lines.map(|(millis, pod)| (millis.parse().unwrap(), pod.to_owned())).collect();
+        // Whoever was asked first may answer last.
+        all.sort_by_key(|(at, _)| *at);
+        all
     }
 
     /// When this pod answered, at or after that time.
@@ -181,20 +184,24 @@ impl Drop for Answers {
     }
 }
 
-/// Asks at the address, and writes down who answers when. A node whose Service leads nowhere refuses connections from its own pods, but
-/// Linux drops the refusal of a connection that is being made on the same machine, and tries it again after a second: whoever wants to
-/// know earlier gives up the connection and makes another.
+/// Asks at the address a hundred times in a second, and writes down who answers when. A node whose Service leads nowhere refuses
+/// connections from its own pods, but Linux drops the refusal of a connection that is being made on the same machine, and tries it again
+/// after a second: whoever wants to know earlier does not wait for one connection before making another.
 const ASK: &str = r#"
-import select, socket, sys, time
+import select, socket, sys, threading, time
 
-while not select.select([sys.stdin], [], [], 0.01)[0]:
+def ask():
     try:
-        with socket.create_connection((sys.argv[1], 80), timeout=0.02) as connection:
+        with socket.create_connection((sys.argv[1], 80), timeout=0.1) as connection:
+            at = int(time.time() * 1000)
             connection.settimeout(1)
             if name := connection.recv(100).decode().strip():
-                print(int(time.time() * 1000), name, flush=True)
+                print(f"{at} {name}\n", end="", flush=True)
     except OSError:
         pass
+
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    threading.Thread(target=ask).start()
 "#;
 
 /// When the Service reached this pod, and no other, at or after that time.
