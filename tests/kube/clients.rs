@@ -13,7 +13,7 @@ use crate::support::watcher::Watcher;
 use crate::support::workload::{Retries, Workload};
 
 /// The longest that a client rests between two requests: the members share two processors with all of Kubernetes.
-const REST: Duration = Duration::from_millis(40);
+const REST: Duration = Duration::from_millis(80);
 
 /// Elections that candidates campaign for.
 pub const ELECTIONS: usize = 10;
