@@ -163,8 +163,8 @@ kube-outage: ## Take the API server away for ten minutes, or QUORATE_OUTAGE=SECO
 
 kube-release: kube-check image kube-chart kube-pages kube-timed ## Install, change and remove the chart on a real Kubernetes, as the README says
 
-# What readers of the documents do, and see: as long as the faults are shorter than all the rest of it, in their time.
-PAGES := release::readme release::runbooks release::declaring release::prometheus
+# What readers of the documents do, and see, and a few more: what comes after the faults should end with all the rest.
+PAGES := release::readme release::runbooks release::declaring release::prometheus release::growing release::gone
 
 # What must not take long, or must be so many a second: two processors with another cluster beside it would be what is measured.
 TIMED := release::planned release::electing::a_service release::steady::while release::swift
