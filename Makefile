@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test lint fast fast-model fast-others chart sim planted process process-and-build build-next compute kube kube-check kube-build kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-timed kube-up kube-down kube-shell bench figures tools
+.PHONY: help dev build image manifests check test tests lint fast fast-model fast-others chart sim planted process process-and-build build-next compute kube kube-check kube-build kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-timed kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -55,7 +55,7 @@ manifests: ## Write anew what is made from crds/ and charts/quorate: the chart's
 # The planted bugs take many builds: at full effort only.
 PLANTED := $(if $(filter full,$(QUORATE_TEST_EFFORT)),planted)
 
-test: tools lint fast chart process-and-build kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint tests fast chart process-and-build kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
 	$(if $(PLANTED),,@echo "not run: the planted bugs, which take many builds (make planted)")
 
 check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privilege and fit in ten minutes; names the others
@@ -67,6 +67,10 @@ check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privile
 	@echo "not run: the numbers of full effort (QUORATE_TEST_EFFORT=full make test)"
 	@command -v promtool > /dev/null || echo "not run: the check of /metrics by promtool (make tools installs it, as root)"
 	@command -v faketime > /dev/null || echo "not run: wall clocks that jump (make tools installs faketime, as root)"
+
+# All at once, since each is a program of its own, and the last of one ring's would be linked alone.
+tests:
+	cargo test --locked --no-run --tests
 
 lint: $(HADOLINT) ## Check format and lints
 	cargo fmt --check
