@@ -20,7 +20,7 @@ use crate::support::trio::wait_for;
 const KILLED: usize = 4;
 
 /// Leaders that follow each other at once, which are more than there are Events for.
-const CHANGES: usize = 22;
+const CHANGES: usize = 30;
 
 /// Events that an object has at once.
 const AT_ONCE: usize = 20;
