@@ -198,7 +198,9 @@ pub async fn leader_changes(trial: &Trial, since: u64) -> BTreeMap<u64, Vec<Stri
     let mut changes = BTreeMap::<_, Vec<_>>::new();
     for member in 0..SIZE {
         let log = trial.members.namespace.logs(&name(member)).await;
-        let told = log.lines().filter(|line| line.contains("the Raft leader has changed")).map(str::to_owned);
+        // Whoever has not caught up does not know yet why somebody else leads.
+        let knowing = log.lines().skip_while(|line| !line.contains("caught up and ready"));
+        let told = knowing.filter(|line| line.contains("the Raft leader has changed")).map(str::to_owned);
         for change in told.filter(|line| !line.contains(r#""cause":"First""#)) {
             let fields: Value = serde_json::from_str(&change).unwrap();
             changes.entry(fields["term"].as_str().unwrap().parse().unwrap()).or_default().push(change);
