@@ -52,17 +52,17 @@ manifests: ## Write anew what is made from crds/ and charts/quorate: the chart's
 	rm -rf charts/quorate/crds && cp -r crds charts/quorate/crds
 	charts/manifests.sh manifests
 
-# The planted bugs take many builds: at full effort only.
+# The planted bugs take minutes: at full effort only.
 PLANTED := $(if $(filter full,$(QUORATE_TEST_EFFORT)),planted)
 
 test: tools lint tests fast chart process-and-build kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
-	$(if $(PLANTED),,@echo "not run: the planted bugs, which take many builds (make planted)")
+	$(if $(PLANTED),,@echo "not run: the planted bugs, which take minutes (make planted)")
 
 check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privilege and fit in ten minutes; names the others
 	cargo test --locked --test dev
 	cargo test --locked --test process -- $(if $(shell command -v promtool),,--skip promtool) $(if $(shell command -v faketime),,--skip wall_clocks)
 	@echo
-	@echo "not run: the planted bugs, which take many builds (make planted)"
+	@echo "not run: the planted bugs, which take minutes (make planted)"
 	@echo "not run: a real Kubernetes, which needs root (make kube kube-faults kube-release)"
 	@echo "not run: the numbers of full effort (QUORATE_TEST_EFFORT=full make test)"
 	@command -v promtool > /dev/null || echo "not run: the check of /metrics by promtool (make tools installs it, as root)"
