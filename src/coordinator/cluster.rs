@@ -141,7 +141,7 @@ impl Coordinator {
     /// Moves Raft leadership to the member of that name, or to the most caught-up voter.
     ///
     /// # Errors
-    /// When there is no such member, nobody could lead, or it did not happen before the deadline.
+    /// When there is no such member, nobody could lead, another one took leadership, or it did not happen before the deadline.
     pub async fn transfer_leadership(
         &self,
         to: Option<MemberName>,

@@ -132,7 +132,9 @@ impl From<TransferError> for CoordinatorError {
             // It was begun, and may come about still.
             TransferError::Unavailable(cause @ Unavailable::Timeout) => Self::MaybeDone { cause, key: None },
             TransferError::Unavailable(cause) => Self::NotDone(cause),
-            TransferError::NotAVoter(_) | TransferError::NobodyElse => Self::CannotTransfer(error),
+            TransferError::NotAVoter(_) | TransferError::NobodyElse | TransferError::NotTaken { .. } => {
+                Self::CannotTransfer(error)
+            }
         }
     }
 }

@@ -195,7 +195,8 @@ impl RaftHandle {
     /// Moves Raft leadership to `to`, or to the most caught-up voter, from whichever member leads now; who leads then.
     ///
     /// # Errors
-    /// When there is nobody to lead or it did not happen before `deadline`.
+    /// When there is nobody to lead, another one leads although `to` was given leadership again and again, or it did not happen
+    /// before `deadline`.
     pub async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<MemberId, TransferError> {
         self.member.transfer(to, deadline).await
     }

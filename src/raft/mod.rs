@@ -127,6 +127,10 @@ pub enum TransferError {
     NotAVoter(MemberId),
     #[error("there is no other voter that could lead")]
     NobodyElse,
+    #[error(
+        "{wanted} was given leadership and has not taken it, and {leader} leads: see how {wanted} is, and try again"
+    )]
+    NotTaken { wanted: String, leader: String },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -252,9 +252,7 @@ impl Tending {
         match self.member.transfer_here(Some(to), cause, deadline).await {
             Ok(_) => Ok(()),
             Err(TransferError::Unavailable(cause)) => Err(cause),
-            Err(error @ (TransferError::NotAVoter(_) | TransferError::NobodyElse)) => {
-                Err(Unavailable::Failed(error.to_string()))
-            }
+            Err(error) => Err(Unavailable::Failed(error.to_string())),
         }
     }
 

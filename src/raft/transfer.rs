@@ -22,6 +22,9 @@ const TRY: Duration = Duration::from_millis(250);
 /// How long the others may take to say whether they should lead.
 const ASK: Duration = Duration::from_millis(100);
 
+/// How often a named member is given leadership, when another one takes it: each time costs an election.
+const GIFTS: u32 = 3;
+
 /// Whoever lacks no more entries than these has them before a try is over.
 const CLOSE: u64 = 1_000;
 
@@ -41,9 +44,10 @@ fn choose(status: &RaftStatus, wanted: Option<MemberId>) -> Result<MemberId, Tra
 }
 
 impl Member {
-    /// Moves leadership from whoever leads; who leads then.
+    /// Moves leadership from whoever leads; who leads then: the named one, if one is named.
     pub(super) async fn transfer(&self, to: Option<MemberId>, deadline: Instant) -> Result<MemberId, TransferError> {
         let mut status = self.status.subscribe();
+        let mut gifts = 0;
         loop {
             status.mark_unchanged();
             let moved = match self.leader_peer() {
@@ -51,14 +55,24 @@ impl Member {
                 Some(leader) => self.ask_to_transfer(&leader, to, deadline).await,
                 None => Err(Unavailable::NoRaftLeader.into()),
             };
-            match moved {
-                Ok(to) => return Ok(to),
-                Err(TransferError::Unavailable(Unavailable::NoRaftLeader | Unavailable::NotRaftLeader)) => {
+            match (moved, to) {
+                // Another one was faster: the named one may have been short of a processor, or of its disk.
+                (Ok(leader), Some(wanted)) if leader != wanted => {
+                    gifts += 1;
+                    if gifts == GIFTS || !pause(&mut status, deadline).await {
+                        let name = |member| {
+                            self.status().voters.get(&member).map_or_else(String::new, |node| node.name.clone())
+                        };
+                        return Err(TransferError::NotTaken { wanted: name(wanted), leader: name(leader) });
+                    }
+                }
+                (Ok(leader), _) => return Ok(leader),
+                (Err(TransferError::Unavailable(Unavailable::NoRaftLeader | Unavailable::NotRaftLeader)), _) => {
                     if !pause(&mut status, deadline).await {
                         return Err(Unavailable::NoRaftLeader.into());
                     }
                 }
-                Err(error) => return Err(error),
+                (Err(error), _) => return Err(error),
             }
         }
     }

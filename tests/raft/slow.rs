@@ -11,6 +11,10 @@ use futures::future::BoxFuture;
 use quorate::raft::volume::{DiskVolume, Space, Volume, VolumeReader, VolumeWriter};
 use quorate::tasks::Tasks;
 use redb::StorageBackend;
+use tokio::time::Instant;
+
+/// After what time a disk that has become fast again is.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// How much longer each sync of a log takes, in milliseconds. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -21,11 +25,16 @@ impl Slowness {
         self.0.store(longer.as_millis().try_into().unwrap(), Ordering::Relaxed);
     }
 
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Waits for as long as it is that slow.
     fn suffer(&self) {
-        let millis = self.0.load(Ordering::Relaxed);
-        if millis > 0 {
+        let began = Instant::now();
+        while let Some(rest) = self.get().checked_sub(began.elapsed()).filter(|rest| !rest.is_zero()) {
             #[expect(clippy::disallowed_methods, reason = "a disk does it so, in the thread that writes the log")]
-            thread::sleep(Duration::from_millis(millis));
+            thread::sleep(rest.min(MOMENT));
         }
     }
 }

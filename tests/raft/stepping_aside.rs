@@ -1,4 +1,4 @@
-//! A Raft leader whose disk stalls makes way.
+//! A Raft leader whose disk stalls makes way, and one whose disk does is given leadership again when it was too slow to take it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,4 +59,32 @@ async fn where_all_disks_stall_leadership_stays() {
     write_until(&cluster, || began.elapsed() > Duration::from_secs(6)).await;
     let handed_over: f64 = NAMES.iter().map(|name| cluster.labelled(name, HANDOVERS, "slow-disk")).sum();
     assert_eq!((cluster.leader().await, handed_over), (leader, 0.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_its_disk_keeps_from_taking_leadership_is_given_it_again() {
+    let (cluster, disks) = founded().await;
+    let leader = cluster.leader().await;
+    let slow = cluster.follower().await;
+    let third = NAMES.into_iter().find(|name| *name != leader && *name != slow).unwrap();
+    let (wanted, third) = (cluster.raft(&slow).status().member, cluster.raft(third).status().member);
+    disks[slow.as_str()].set(PATIENCE);
+    let mended = async {
+        cluster.status(&leader, |status| status.raft_leader == third).await;
+        disks[slow.as_str()].set(Duration::ZERO);
+    };
+    let (given, ()) = tokio::join!(cluster.raft(&leader).transfer(wanted, soon()), mended);
+    assert_eq!(given.ok(), wanted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_no_leadership_is_named_and_so_is_who_leads() {
+    let (cluster, _) = founded().await;
+    let stopping = cluster.follower().await;
+    cluster.raft(&stopping).stand_back();
+    let wanted = cluster.raft(&stopping).status().member;
+    let error = cluster.raft(&stopping).transfer(wanted, soon()).await.unwrap_err().to_string();
+    let leader = cluster.leader().await;
+    let named = format!("{stopping} was given leadership and has not taken it, and {leader} leads");
+    assert!(error.starts_with(&named), "{error}");
 }

@@ -323,6 +323,10 @@ impl Encode for TransferError {
             Self::NotAVoter(member) => writer.number(1, member.get()),
             Self::NobodyElse => writer.nested(2, |_| {}),
             Self::Unavailable(cause) => writer.message(3, cause),
+            Self::NotTaken { wanted, leader } => writer.nested(4, |writer| {
+                writer.text(1, wanted);
+                writer.text(2, leader);
+            }),
         }
     }
 }
@@ -334,6 +338,11 @@ impl Decode for TransferError {
             1 => Self::NotAVoter(MemberId::new(value.number()?)),
             2 => Self::NobodyElse,
             3 => Self::Unavailable(value.message()?),
+            4 => {
+                let mut reader = Reader::new(value.bytes()?);
+                fields!(reader => 1 wanted: text, 2 leader: text);
+                Self::NotTaken { wanted: required(wanted, "wanted")?, leader: required(leader, "leader")? }
+            }
             other => return Err(DecodeError::unknown("transfer error", u64::from(other))),
         })
     }

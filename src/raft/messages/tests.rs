@@ -170,6 +170,7 @@ fn replies() -> Vec<Reply> {
         Reply::Transferred { to: MemberId::new(2) },
         Reply::NotTransferred(TransferError::NotAVoter(MemberId::new(9))),
         Reply::NotTransferred(TransferError::NobodyElse),
+        Reply::NotTransferred(TransferError::NotTaken { wanted: "b".to_owned(), leader: "c".to_owned() }),
         Reply::NotTransferred(TransferError::Unavailable(Unavailable::Timeout)),
         Reply::Done,
         Reply::Vouched(Vouched { by: None, takes_part: false, hears_leader: false, verdict: Verdict::Unknown }),
