@@ -60,7 +60,7 @@ impl Operated {
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
-    /// Pods that nobody runs, of an application.
+    /// Pods of an application that nobody runs, and so nobody changes.
     pub async fn make_pods(&self, app: &str, names: &[&str]) {
         let namespace = &self.resources.namespace;
         namespace.make_account().await;
@@ -68,6 +68,7 @@ impl Operated {
         for name in names {
             let pod = format!(
                 "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {app}}}}}\nspec:\n  \
+                 schedulingGates: [{{name: quorate.io/never}}]\n  \
                  securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}\n  \
                  containers: [{{name: {app}, image: {app}, securityContext: {{{security}}}}}]\n"
             );

@@ -88,7 +88,7 @@ async fn plain_label(cluster: &Operated, pods: &Api<Pod>, value: &str) -> u64 {
 }
 
 /// What the condition Held says.
-fn held(object: &Value) -> String {
+pub fn held(object: &Value) -> String {
     let held = super::operated::find(object, "Held").map(|held| held["message"].as_str().unwrap().to_owned());
     held.unwrap_or_default()
 }

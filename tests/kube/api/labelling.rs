@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use serde_json::Value;
 
 use super::elected::{LONG, Sight, nothing_changes};
-use super::elections::LABELLED;
+use super::elections::{LABELLED, held};
 use super::operated::Operated;
 use crate::proxy::{Fault, Proxy};
 
@@ -16,7 +17,11 @@ async fn nobody_is_labelled_while_it_is_not_known_whether_somebody_else_was() {
     cluster.start_all().await;
     cluster.make_pods("web", &["web-0", "web-1"]).await;
     cluster.apply("LeaderElection", "main", LABELLED).await.unwrap();
-    cluster.wait_for("le/main", "Ready", "True").await;
+    // The members know of all pods.
+    let elsewhere = cluster.campaign(0, "main", "other-0", LONG).await;
+    let is_told = |object: &Value| held(object).contains("selects no pod that is called other-0");
+    cluster.wait_until("le/main", "told", is_told).await;
+    cluster.end(0, &elsewhere).await;
     // The API server sets the label, and nobody hears of it.
     proxy.turn(Fault::Mute);
     let first = cluster.campaign(0, "main", "web-0", LONG).await;
