@@ -1,7 +1,7 @@
 # What one does with this repository. `make help` lists the targets; CONTRIBUTING.md explains the rings of the tests.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build image manifests check test tests lint fast fast-model fast-others chart sim planted process process-and-build build-next compute kube kube-check kube-build kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-timed kube-up kube-down kube-shell bench figures tools
+.PHONY: help dev build image manifests check test tests lint fast fast-model fast-others chart sim planted process process-and-build build-next kube kube-check kube-build kube-api kube-nodes kube-long kube-in-turn kube-faults kube-random kube-outage kube-release kube-chart kube-pages kube-timed kube-up kube-down kube-shell bench figures tools
 
 # How long the randomised rings run: short or full.
 export QUORATE_TEST_EFFORT ?= short
@@ -55,7 +55,7 @@ manifests: ## Write anew what is made from crds/ and charts/quorate: the chart's
 # The planted bugs take minutes: at full effort only.
 PLANTED := $(if $(filter full,$(QUORATE_TEST_EFFORT)),planted)
 
-test: tools lint tests fast chart process-and-build kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
+test: tools lint tests fast chart sim $(PLANTED) process-and-build kube kube-long ## Run the rings; installs what they need (QUORATE_TEST_EFFORT=short|full)
 	$(if $(PLANTED),,@echo "not run: the planted bugs, which take minutes (make planted)")
 
 check: lint fast chart sim $(SCHEMATHESIS) ## Run the rings that need no privilege and fit in ten minutes; names the others
@@ -145,14 +145,9 @@ kube: kube-check image ## Break nodes, pods and the API server of a real Kuberne
 kube-nodes:
 	$(call IN_KUBERNETES,3) --test-threads=8 --skip api:: --skip abreast:: --skip release:: --skip faults::random --skip faults::outage
 
-# Beside them, the simulator computes with what they leave.
-test: BESIDE := compute
 kube-long: kube-check image ## What make kube-faults and make kube-release do, mostly two clusters at a time
-	$(MAKE) --jobs=3 kube-in-turn kube-chart $(BESIDE)
+	$(MAKE) --jobs=2 kube-in-turn kube-chart
 	$(MAKE) kube-timed
-
-compute:
-	nice -n 19 $(MAKE) sim $(PLANTED)
 
 kube-in-turn:
 	$(MAKE) kube-random

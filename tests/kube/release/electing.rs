@@ -39,6 +39,9 @@ const PLAIN: u64 = 4;
 /// How much longer it may take until a node sends connections there: kube-proxy writes all its rules anew.
 const RULES: u64 = 100;
 
+/// After what time no node is busy with what has changed before.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// The pods that a Service reached, and since when, in milliseconds since 1970.
 type Reached = Arc<Mutex<Vec<(u64, BTreeSet<String>)>>>;
 
@@ -374,6 +377,7 @@ async fn a_service_reaches_the_leader_soon_after_the_grant() {
                 plain_times.push(when_reached(&plain, &pod, began).await.saturating_sub(began));
             }
         }
+        sleep(SETTLED).await;
     }
     sight.assert_never_two();
     answers.assert_in_turn();
