@@ -169,8 +169,9 @@ kube-release: kube-check image kube-chart kube-pages kube-timed ## Install, chan
 # What readers of the documents do, and see, and a few more: what comes after the faults should end with all the rest.
 PAGES := release::readme release::runbooks release::declaring release::prometheus release::growing release::gone
 
-# What must not take long, or must be so many a second: two processors with another cluster beside it would be what is measured.
-TIMED := release::planned release::electing::a_service release::steady::while release::swift
+# What must not take long, must cost nobody anything, or must be so many a second: two processors with another cluster beside it
+# would be what is measured.
+TIMED := release::planned release::electing::a_service release::steady::while release::swift release::weather
 
 kube-chart:
 	$(call IN_KUBERNETES,3) release:: $(addprefix --skip ,$(PAGES) $(TIMED))
